@@ -1,0 +1,1 @@
+"""steepest: how should this model be trained?"""

@@ -1,0 +1,64 @@
+"""Everything steepest raises on purpose, and how a misspelt name finds its neighbour.
+
+.. code-block:: text
+
+    Exception
+    ├── SteepestError
+    │   ├── CheckpointError   a checkpoint that is torn, or belongs to another model
+    │   ├── NonFiniteError    a gradient with NaN or Inf where the strategy asked to stop
+    │   └── RecordError       a run folder that holds something else
+    ├── ValueError
+    │   └── HyperparameterError (also SteepestError)   a value outside its range
+    └── LookupError
+        └── UnknownName (also SteepestError)           no such rule, schedule, task, argument
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SteepestError(Exception):
+    """Base of the errors that are this package's own."""
+
+
+class CheckpointError(SteepestError):
+    """A checkpoint cannot be read, or belongs to another model."""
+
+
+class NonFiniteError(SteepestError):
+    """A gradient holds NaN or Inf and the strategy says to stop there."""
+
+
+class RecordError(SteepestError):
+    """A run folder is missing, torn beyond repair, or belongs to another experiment."""
+
+
+class HyperparameterError(SteepestError, ValueError):
+    """A hyperparameter lies outside the range its method allows."""
+
+
+class UnknownName(SteepestError, LookupError):
+    """No such piece, task or argument; the message offers the nearest one."""
+
+    def __str__(self) -> str:  # LookupError would print the repr
+        return str(self.args[0]) if self.args else ""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence that offers the nearest known name, or lists them all when none is near.
+
+    >>> did_you_mean("adamv", ["sgd", "adamw", "lion"])
+    "Did you mean 'adamw'?"
+    >>> did_you_mean("xyz", ["sgd", "lion"])
+    'Known: lion, sgd.'
+    """
+    options = sorted(set(known))
+    near = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(options)}."
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> UnknownName:
+    """The error for a name that is not there: ``no rule 'adamv'. Did you mean 'adamw'?``."""
+    return UnknownName(f"no {what} {name!r}. {did_you_mean(name, known)}")

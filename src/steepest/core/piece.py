@@ -1,0 +1,138 @@
+"""A piece of a strategy: a named function with its arguments bound, printable and comparable.
+
+``@piece("rule")`` above a function makes it a *kind* of piece; calling the kind binds arguments and gives a *piece*;
+``piece.build()`` runs the function. So ``adamw(lr=3e-4)`` is a value that prints as it was written.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, Generic, Literal, ParamSpec, TypeVar
+
+from steepest.core.errors import SteepestError, did_you_mean
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Role = Literal["rule", "schedule", "gradient", "groups", "wrapper", "multitask"]
+
+
+class ArgumentError(SteepestError, TypeError):
+    """An argument that the piece does not take, or one that it lacks."""
+
+
+@dataclass(frozen=True, eq=False)
+class Kind(Generic[P, R]):
+    """A function that makes a part of a strategy, under the name it has in the text form."""
+
+    function: Callable[P, R]
+    role: Role
+    name: str = ""
+    signature: inspect.Signature = field(default_factory=inspect.Signature)
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        return inspect.getdoc(self.function) or ""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Piece:
+        return Piece(self, tuple(self.bind(args, kwargs).items()))
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """All arguments by name, defaults included; an unknown one is an error that offers its neighbour."""
+        for name in kwargs:
+            if name not in self.signature.parameters:
+                raise ArgumentError(
+                    f"{self.name} takes no argument {name!r}. {did_you_mean(name, self.signature.parameters)}"
+                )
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentError(f"{self.name}{self.signature}: {error}.") from None
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
+    def __repr__(self) -> str:
+        return f"<{self.role} {self.name}{self.signature}>"
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A kind of piece with its arguments; equal when kind and arguments are equal."""
+
+    kind: Kind[..., Any]
+    arguments: tuple[tuple[str, Any], ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arguments", tuple((n, _frozen(v)) for n, v in self.arguments))
+        self.build()  # refuses values out of range at once, not at the first step
+
+    @property
+    def name(self) -> str:
+        """The name in the text form."""
+        return self.kind.name
+
+    @property
+    def role(self) -> Role:
+        """What this piece is in a strategy."""
+        return self.kind.role
+
+    def build(self) -> Any:
+        """What the piece stands for: a chain, a schedule, a rule."""
+        return self.kind.function(**dict(self.arguments))
+
+    def __str__(self) -> str:
+        defaults = {n: p.default for n, p in self.kind.signature.parameters.items()}
+        given = [(n, v) for n, v in self.arguments if _frozen(defaults[n]) != v]
+        return f"{self.name}({', '.join(f'{n}={v}' if isinstance(v, Piece) else f'{n}={v!r}' for n, v in given)})"
+
+    __repr__ = __str__
+
+
+def piece(role: Role) -> Callable[[Callable[P, R]], Kind[P, R]]:
+    """Make a function a kind of piece of the strategy language, under its own name."""
+
+    def wrap(function: Callable[P, R]) -> Kind[P, R]:
+        return Kind(function, role, function.__name__, inspect.signature(function))
+
+    return wrap
+
+
+def modules(package: ModuleType) -> Iterator[ModuleType]:
+    """Every module of a package, imported, in alphabetical order."""
+    yield package
+    for info in sorted(pkgutil.walk_packages(package.__path__, package.__name__ + "."), key=lambda i: i.name):
+        yield importlib.import_module(info.name)
+
+
+def kinds(*packages: ModuleType) -> dict[str, Kind[..., Any]]:
+    """Every kind of piece that the packages define, by name."""
+    found: dict[str, Kind[..., Any]] = {}
+    for package in packages:
+        for module in modules(package):
+            for value in vars(module).values():
+                if isinstance(value, Kind) and value.function.__module__ == module.__name__:
+                    found[value.name] = value
+    return dict(sorted(found.items()))
+
+
+def classes(package: ModuleType, base: type) -> dict[str, type]:
+    """Every public subclass of ``base`` that a package defines, by name."""
+    found = {
+        name: value
+        for module in modules(package)
+        for name, value in vars(module).items()
+        if isinstance(value, type)
+        and issubclass(value, base)
+        and value is not base
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+    }
+    return dict(sorted(found.items()))

@@ -1,0 +1,152 @@
+"""What an update rule is: pure maths for one tensor, written once.
+
+A rule knows nothing of models, devices, compilers or schedules. Executors
+(:mod:`steepest.core.executors`) run it over a model; a chain (:mod:`steepest.core.chain`) joins several.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, dataclass_transform
+
+from torch import Tensor
+
+from steepest.core.errors import HyperparameterError
+
+Scalar = float | Tensor
+"""A hyperparameter: a Python float, a 0-d tensor, or one value for each member of a fleet."""
+
+T = TypeVar("T")
+
+
+class Nothing(NamedTuple):
+    """The state, memory or scalars of a rule that has none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """An interval in mathematical notation, ``[0, 1)``; used to check, to document and to search."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        low, high = self.text[1:-1].split(",")
+        object.__setattr__(self, "low", float(low))
+        object.__setattr__(self, "high", float(high))
+
+    low: float = dataclasses.field(init=False, default=-math.inf)
+    high: float = dataclasses.field(init=False, default=math.inf)
+
+    def __contains__(self, x: float) -> bool:
+        above = x >= self.low if self.text[0] == "[" else x > self.low
+        below = x <= self.high if self.text[-1] == "]" else x < self.high
+        return above and below
+
+
+def hyper(default: float, bounds: str) -> Any:
+    """Declare a hyperparameter of a rule: its default and the interval it must lie in."""
+    return dataclasses.field(default=default, metadata={"bounds": Bounds(bounds)})
+
+
+class Rule:
+    """One step for one tensor, as pure functions of their arguments.
+
+    A subclass is made with :func:`rule` and may define, in the paper's letters:
+
+    - ``State`` and :meth:`init`: the tensors it keeps for a parameter (same shape, or any for ``scope = "tensor"``).
+    - :meth:`scalars`: all numbers that depend only on the step count, computed once a step in float64.
+    - :meth:`update`: ``(direction, new state)``; the parameter then becomes ``p - direction``.
+    - :meth:`measure`: elementwise terms whose *sums* it needs before it can update, and
+      :meth:`combine`, which turns those sums into scalars. ``reach`` says over what the sums run.
+    - ``Memory`` and :meth:`start`: numbers carried from step to step (not tensors), handed to :meth:`combine`.
+
+    ``update`` and ``measure`` use operators, ``torch.*`` functions and ``k`` only; hyperparameters reach them
+    through ``k`` alone, so that moving one never recompiles. Fields that are not :data:`Scalar` (flags) may be read.
+    """
+
+    scope: ClassVar[Literal["element", "tensor"]] = "element"
+    """``"element"``: each entry is updated from the same entry of the others. ``"tensor"``: the shape matters."""
+    reach: ClassVar[Literal["tensor", "model"]] = "model"
+    """Over what the sums of :meth:`measure` run: this tensor alone, or all tensors of the optimizer."""
+    transparent: ClassVar[bool] = False
+    """True when :meth:`update` returns the gradient as it came (a guard that only looks)."""
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """What else it asks of the training loop: ``"loss"``, ``"second_gradient"``, ``"hessian_vector_product"``."""
+
+    State: ClassVar[type[NamedTuple]] = Nothing  # type: ignore[valid-type]
+    Memory: ClassVar[type[NamedTuple]] = Nothing  # type: ignore[valid-type]
+
+    def init(self, p: Tensor) -> Any:
+        """The state before the first step."""
+        return Nothing()
+
+    def start(self) -> Any:
+        """The memory before the first step."""
+        return Nothing()
+
+    def scalars(self, t: Scalar) -> Any:
+        """What depends only on the step count ``t`` = 1, 2, ...: a NamedTuple of numbers."""
+        return Nothing()
+
+    def measure(self, g: Any, s: Any, p: Any, k: Any) -> tuple[Any, ...]:
+        """Elementwise terms to be summed before the update; ``()`` when there are none.
+
+        ``k`` is :meth:`scalars` at this step (the sums are not known yet).
+        """
+        return ()
+
+    def combine(self, t: Scalar, memory: Any, sums: Sequence[Scalar]) -> tuple[Any, Any]:
+        """``(k, new memory)`` from the step count, the memory and the sums of :meth:`measure`."""
+        return self.scalars(t), memory
+
+    def accepts(self, sums: Sequence[float]) -> bool:
+        """False when the step must not be taken (a guard); the executor then leaves everything untouched."""
+        return True
+
+    def metrics(self, k: Any, sums: Sequence[float]) -> dict[str, float]:
+        """What this rule knows about the step for the log, at no extra cost."""
+        return {}
+
+    def update(self, g: Any, s: Any, p: Any, k: Any) -> tuple[Any, Any]:
+        """``(direction, new state)``; never writes its arguments."""
+        raise NotImplementedError(f"{type(self).__name__} does not define update")
+
+    # The rest is the same for every rule.
+
+    @classmethod
+    def measures(cls) -> bool:
+        """Whether this rule needs sums before it can update."""
+        return cls.measure is not Rule.measure
+
+    def structure(self) -> tuple[Any, ...]:
+        """What a compiled kernel depends on: the class and its flags, not its hyperparameters."""
+        flags = tuple(getattr(self, f.name) for f in dataclasses.fields(self) if "bounds" not in f.metadata)  # type: ignore[arg-type]
+        return (type(self), *flags)
+
+
+def _check(self: Any) -> None:
+    for field in dataclasses.fields(self):
+        bounds = field.metadata.get("bounds")
+        if bounds is None:
+            continue
+        value = getattr(self, field.name)
+        if isinstance(value, Tensor):
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise HyperparameterError(
+                f"{type(self).__name__}: {field.name} must be a number in {bounds.text}, got {value!r}."
+            )
+        if value not in bounds:
+            raise HyperparameterError(
+                f"{type(self).__name__}: {field.name}={value!r} is outside {bounds.text}. "
+                f"The default is {field.default!r}."
+            )
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(hyper,))
+def rule(cls: type[T]) -> type[T]:
+    """Freeze a :class:`Rule` into a value whose hyperparameters are checked when it is made."""
+    cls.__post_init__ = _check  # type: ignore[attr-defined]
+    return dataclasses.dataclass(frozen=True)(cls)

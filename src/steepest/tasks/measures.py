@@ -1,0 +1,28 @@
+"""Losses and metrics of classifiers, for batches of the form (inputs, labels)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def cross_entropy(output: Tensor, batch: Any) -> Tensor:
+    """Mean negative log-likelihood of the labels, in nats; ``output`` holds logits, classes last.
+
+    >>> import torch
+    >>> cross_entropy(torch.zeros(2, 3, 4), (None, torch.zeros(2, 3, dtype=torch.int64)))  # log 4
+    tensor(1.3863)
+    """
+    return F.cross_entropy(output.flatten(0, -2), batch[1].flatten())
+
+
+def error(output: Tensor, batch: Any) -> Tensor:
+    """The share of labels that the largest logit misses, in [0, 1]."""
+    return (output.argmax(-1) != batch[1]).to(output.dtype).mean()
+
+
+def accuracy(output: Tensor, batch: Any) -> Tensor:
+    """The share of labels that the largest logit hits, in [0, 1]."""
+    return (output.argmax(-1) == batch[1]).to(output.dtype).mean()

@@ -1,0 +1,161 @@
+"""Finding a task by name: the built-in ones, and anything that can be imported.
+
+``@builtin("digits-mlp")`` above a function that returns a Task makes it a built-in task. Functions are found by
+walking the package and called when they are loaded, so a task costs nothing, and needs no data library, until then.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+from steepest.core.errors import did_you_mean, unknown
+from steepest.core.piece import ArgumentError, modules
+from steepest.tasks.task import Task, TaskError
+
+
+@dataclass(frozen=True)
+class Builtin:
+    """A function that makes a task, under its name; its arguments all have defaults."""
+
+    function: Callable[..., Task]
+    name: str
+
+    def __call__(self, **arguments: Any) -> Task:
+        """The task; arguments other than the defaults become part of its name."""
+        parameters = inspect.signature(self.function).parameters
+        for argument in arguments:
+            if argument not in parameters:
+                known = did_you_mean(argument, parameters) if parameters else "It takes none."
+                raise ArgumentError(f"task {self.name} takes no argument {argument!r}. {known}")
+        task = self.function(**arguments)
+        changed = [f"{n}={arguments[n]!r}" for n, p in parameters.items() if arguments.get(n, p.default) != p.default]
+        return replace(task, name=f"{self.name}({', '.join(changed)})" if changed else self.name)
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the function's docstring."""
+        return (inspect.getdoc(self.function) or "").split("\n")[0]
+
+    @property
+    def text(self) -> str:
+        """The name with its arguments and their defaults: what may be written."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return f"{self.name}({', '.join(f'{p.name}={p.default!r}' for p in parameters)})" if parameters else self.name
+
+
+def builtin(name: str) -> Callable[[Callable[..., Task]], Builtin]:
+    """Make a function that returns a Task a built-in task of that name."""
+    return lambda function: Builtin(function, name)
+
+
+def catalogue(*packages: ModuleType) -> dict[str, Builtin]:
+    """Every built-in task that the packages define (default: ``steepest.tasks``), by name."""
+    found = {}
+    for package in packages or (importlib.import_module("steepest.tasks"),):
+        for module in modules(package):
+            for value in vars(module).values():
+                if isinstance(value, Builtin) and value.function.__module__ == module.__name__:
+                    found[value.name] = value
+    return dict(sorted(found.items()))
+
+
+def names() -> list[str]:
+    """The names of the built-in tasks."""
+    return list(catalogue())
+
+
+def load(text: str | Task) -> Task:
+    """A task from its text: ``"digits-mlp"``, ``"quadratic(condition=1000)"`` or ``"my_module:my_task"``.
+
+    After the colon stands a Task, or a function without arguments that returns one; the current directory is searched
+    for modules first. Arguments of built-in tasks are literals; no code is evaluated. A Task is returned as it is.
+
+    Example:
+        >>> load("quadratic(condition=10)").name
+        'quadratic(condition=10)'
+        >>> load("digits-mpl")
+        Traceback (most recent call last):
+        steepest.core.errors.UnknownName: no task 'digits-mpl'. Did you mean 'digits-mlp'?
+    """
+    if isinstance(text, Task):
+        return text
+    match = re.fullmatch(r"\s*([^():]+?)\s*(\(.*\))?\s*", text, re.DOTALL)
+    if match is None:
+        return load_object(text.strip())
+    name, arguments = match.groups()
+    known = catalogue()
+    if name not in known:
+        near = unknown("task", name, known)
+        hint = f" A task of your own is written {name}:my_task." if re.fullmatch(r"[\w.]+", name) else ""
+        near.args = (f"{near.args[0]}{hint}",)
+        raise near
+    return known[name](**_literals(text, arguments or "()"))
+
+
+def _literals(text: str, arguments: str) -> dict[str, Any]:
+    try:
+        call = ast.parse(f"f{arguments}", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
+            raise ValueError
+        return {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError):
+        raise ArgumentError(f"cannot read {text!r}: write name=value with plain numbers or strings.") from None
+
+
+def load_object(text: str) -> Task:
+    """The task that ``module:attribute`` points to."""
+    module_name, _, path = text.partition(":")
+    if not re.fullmatch(r"\w+(\.\w+)*", module_name) or not re.fullmatch(r"\w+(\.\w+)*", path):
+        raise TaskError(f"cannot read the task {text!r}. Write a built-in name, or module:attribute.")
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        importlib.invalidate_caches()
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as failure:
+        if failure.name is None or not f"{module_name}.".startswith(f"{failure.name}."):
+            raise TaskError(
+                f"task {text!r}: {module_name} imports {failure.name!r}, which is not installed."
+            ) from failure
+        raise TaskError(
+            f"task {text!r}: no module {failure.name!r}. The current directory ({here}) is searched first, "
+            "then Python's path: is the file there, and is it named without .py?"
+        ) from None
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise unknown(f"attribute in {module_name}", part, [n for n in dir(found) if not n.startswith("_")])
+        found = getattr(found, part)
+    if not isinstance(found, Task) and callable(found):
+        try:
+            inspect.signature(found).bind()
+        except TypeError as failure:
+            raise TaskError(f"task {text!r}: {path} must be callable without arguments: {failure}.") from None
+        found = found()
+    if not isinstance(found, Task):
+        raise TaskError(
+            f"task {text!r}: {path} is a {type(found).__name__}. It must be a steepest Task, or a function without "
+            "arguments that returns one."
+        )
+    return found
+
+
+@functools.cache
+def needs(module: str, package: str, extra: str) -> Any:
+    """Import a library that only some tasks need, or say how to install it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as failure:
+        raise TaskError(
+            f"this task needs {package}, which is not installed: pip install 'steepest[{extra}]'"
+        ) from failure

@@ -1,0 +1,232 @@
+"""A task: what is to be learnt and how it is judged, with no word about how to train it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from steepest.core.errors import SteepestError, UnknownName, did_you_mean
+from steepest.tasks.data import Batches, Data, batches, checked, in_order, length_if_known, to_device
+from steepest.tasks.randomness import seeded
+
+Split: TypeAlias = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+class TaskError(SteepestError, ValueError):
+    """A task that cannot be trained as it is described."""
+
+
+def first_of_batch(model: nn.Module, batch: Any) -> Any:
+    """The usual forward pass: ``model(batch[0])``."""
+    return model(batch[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A model, data and a measure of success. It knows no optimizer: one that did would be no evidence.
+
+    Args:
+        name: What records, tables and folders call it.
+        model: Makes a fresh model; called after seeding, so that a seed fixes the initialisation.
+        loss: ``loss(output, batch)``: a scalar tensor, the mean over the batch.
+        train: What steps are taken on: a tuple of tensors with equal first dimension, a map-style or iterable
+            ``Dataset``, a ``DataLoader``, or None (no data; the batch is ``()``).
+        validation: What settings are chosen on. The same types.
+        test: Touched once, after everything is chosen. The same types; None where there is none.
+        forward: ``forward(model, batch)``: the output that ``loss`` and ``metrics`` get.
+        metrics: Further measures by name, each ``metric(output, batch)``: a scalar, the mean over the batch.
+        metric: What selection looks at on ``validation``: ``"loss"`` or a name in ``metrics``.
+        goal: Whether a good metric is small (``"min"``) or large (``"max"``).
+        batch_size: Samples a step; a ``DataLoader`` uses its own.
+        steps: Length of a run, in steps.
+        eval_every: Steps between evaluations; None: a twentieth of the run.
+        optimum: The smallest loss there is, where it is known.
+        target: A value of ``metric`` that counts as solved, for time-to-target.
+        description: One sentence for people.
+        source: Where the data or the problem comes from.
+        facts: Anything a record should hold about the data, such as a hash of it.
+
+    Example:
+        >>> x = torch.linspace(-1, 1, 64)[:, None]
+        >>> line = Task("line", lambda: nn.Linear(1, 1), lambda out, batch: (out - batch[1]).square().mean(),
+        ...             train=(x[::2], 3 * x[::2]), validation=(x[1::2], 3 * x[1::2]), batch_size=8, steps=50)
+        >>> line.steps_per_epoch, line.batches(seed=0).batch(0)[0].shape
+        (4, torch.Size([8, 1]))
+        >>> sorted(line.evaluate(line.build(seed=0)))
+        ['loss']
+    """
+
+    name: str
+    model: Callable[[], nn.Module]
+    loss: Callable[[Any, Any], Tensor]
+    train: Data
+    validation: Data
+    test: Data = None
+    forward: Callable[[nn.Module, Any], Any] = first_of_batch
+    metrics: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
+    metric: str = "loss"
+    goal: Literal["min", "max"] = "min"
+    batch_size: int = 64
+    steps: int = 600
+    eval_every: int | None = None
+    optimum: float | None = None
+    target: float | None = None
+    description: str = ""
+    source: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip() or set(self.name) & set("/\\\0\n"):
+            raise TaskError(f"a task needs a name that can name a folder; given {self.name!r}.")
+        for what in ("model", "loss", "forward"):
+            if not callable(getattr(self, what)):
+                raise TaskError(f"task {self.name!r}: {what} must be callable; given {getattr(self, what)!r}.")
+        if isinstance(self.model, nn.Module):
+            raise TaskError(
+                f"task {self.name!r}: model is a module, and every run needs a fresh one. "
+                f"Give a function that makes it: model=lambda: {type(self.model).__name__}(...)."
+            )
+        for what in ("batch_size", "steps", "eval_every"):
+            value = getattr(self, what)
+            if what == "eval_every" and value is None:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise TaskError(f"task {self.name!r}: {what} must be a whole number >= 1; given {value!r}.")
+        if self.goal not in ("min", "max"):
+            raise TaskError(f"task {self.name!r}: goal must be 'min' or 'max'; given {self.goal!r}.")
+        if "loss" in self.metrics:
+            raise TaskError(f"task {self.name!r}: the metric 'loss' is always there; give yours another name.")
+        for name, metric in self.metrics.items():
+            if not callable(metric):
+                raise TaskError(f"task {self.name!r}: metric {name!r} must be callable; given {metric!r}.")
+        if self.metric not in (known := ["loss", *self.metrics]):
+            raise UnknownName(
+                f"task {self.name!r} has no metric {self.metric!r}. {did_you_mean(self.metric, known)} "
+                f"It measures: {', '.join(known)}."
+            )
+        for split in SPLITS:
+            object.__setattr__(self, split, checked(getattr(self, split), f"{split} of task {self.name!r}"))
+
+    # ------------------------------------------------------------------------------------------------------ training
+
+    def build(self, seed: int = 0) -> nn.Module:
+        """A fresh model; the same seed gives the same initialisation, whatever was drawn before."""
+        with seeded(seed, "model"):
+            model: Any = self.model()
+        if not isinstance(model, nn.Module):
+            raise TaskError(f"task {self.name!r}: model() must return a torch module; it returned {model!r}.")
+        if not any(p.requires_grad for p in model.parameters()):
+            raise TaskError(f"task {self.name!r}: model() returned a {type(model).__name__} with nothing to train.")
+        return model
+
+    def batches(self, seed: int = 0) -> Batches:
+        """The training batches of a seed: an object with ``batch(step)`` and ``steps_per_epoch``."""
+        return batches(self.train, self.batch_size, seed)
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Training steps in one pass over the data; None where there is no data, or a stream of unknown length."""
+        return self.batches(0).steps_per_epoch
+
+    @property
+    def eval_interval(self) -> int:
+        """Steps between evaluations: ``eval_every``, or a twentieth of the run."""
+        return self.eval_every or max(1, self.steps // 20)
+
+    def training_loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """Forward pass and loss of one batch, checked to be a scalar."""
+        return self._scalar_loss(self.forward(model, batch), batch)
+
+    def _scalar_loss(self, output: Any, batch: Any) -> Tensor:
+        loss = self.loss(output, batch)
+        if not isinstance(loss, Tensor):
+            raise TaskError(f"task {self.name!r}: the loss must be a tensor; it is a {type(loss).__name__}.")
+        if loss.ndim:
+            raise TaskError(
+                f"task {self.name!r}: the loss must be a scalar; it has shape {tuple(loss.shape)}. Return loss.mean()."
+            )
+        return loss
+
+    # ---------------------------------------------------------------------------------------------------- evaluation
+
+    def evaluate(self, model: nn.Module, split: Split = "validation") -> dict[str, float]:
+        """Loss and metrics over a whole split, each sample with the same weight.
+
+        The model is put in evaluation mode without gradients, and every submodule's mode and all random states
+        are put back; what a forward pass draws at evaluation is the same each time.
+        """
+        if split not in SPLITS:
+            raise UnknownName(f"no split {split!r}. {did_you_mean(str(split), SPLITS)}")
+        data: Data = getattr(self, split)
+        if split == "test" and data is None and self.validation is not None:
+            raise TaskError(f"task {self.name!r} has no test split.")
+        device = next(model.parameters()).device
+        modes = [(module, module.training) for module in model.modules()]
+        totals = dict.fromkeys(["loss", *self.metrics], 0.0)
+        count = 0
+        try:
+            model.eval()
+            with torch.no_grad(), seeded(0, "evaluate"):
+                for batch, n in in_order(data, self.batch_size):
+                    batch = to_device(batch, device)
+                    output = self.forward(model, batch)
+                    totals["loss"] += n * float(self._scalar_loss(output, batch))
+                    for name, metric in self.metrics.items():
+                        totals[name] += n * self._scalar_metric(name, metric(output, batch))
+                    count += n
+        finally:
+            for module, mode in modes:
+                module.training = mode
+        if not count:
+            raise TaskError(f"task {self.name!r}: {split} gave no samples.")
+        return {name: total / count for name, total in totals.items()}
+
+    def _scalar_metric(self, name: str, value: Any) -> float:
+        if isinstance(value, Tensor) and value.ndim:
+            raise TaskError(
+                f"task {self.name!r}: metric {name!r} must be a scalar; it has shape {tuple(value.shape)}. "
+                "Return its mean over the batch."
+            )
+        return float(value)
+
+    def better(self, a: float, b: float) -> bool:
+        """Whether metric ``a`` beats metric ``b``; a NaN never does."""
+        if math.isnan(a) or math.isnan(b):
+            return math.isnan(b) and not math.isnan(a)
+        return a < b if self.goal == "min" else a > b
+
+    def reached(self, value: float) -> bool:
+        """Whether a metric is at the target or beyond it; False where there is no target."""
+        if self.target is None:
+            return False
+        return value <= self.target if self.goal == "min" else value >= self.target
+
+    # ------------------------------------------------------------------------------------------------------- records
+
+    def parameters(self) -> int:
+        """How many numbers the model trains."""
+        return sum(p.numel() for p in self.build(0).parameters() if p.requires_grad)
+
+    def record(self) -> dict[str, Any]:
+        """Plain data for a run folder: everything about the task that is not code or data."""
+        return {
+            "name": self.name,
+            "metric": self.metric,
+            "goal": self.goal,
+            "steps": self.steps,
+            "batch_size": self.batch_size,
+            "eval_every": self.eval_interval,
+            "optimum": self.optimum,
+            "target": self.target,
+            "description": self.description,
+            "source": self.source,
+            "parameters": self.parameters(),
+            "samples": {split: length_if_known(getattr(self, split)) for split in SPLITS},
+            "facts": dict(self.facts),
+        }

@@ -18,7 +18,7 @@ from steepest.core.errors import SteepestError, did_you_mean
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Role = Literal["rule", "schedule", "gradient", "groups", "wrapper", "multitask"]
+Role = Literal["rule", "schedule", "gradient", "groups", "wrapper", "multitask", "recipe"]
 
 
 class ArgumentError(SteepestError, TypeError):
@@ -53,10 +53,27 @@ class Kind(Generic[P, R]):
         except TypeError as error:
             raise ArgumentError(f"{self.name}{self.signature}: {error}.") from None
         bound.apply_defaults()
-        return dict(bound.arguments)
+        return {n: _typed(self.signature.parameters[n], v) for n, v in bound.arguments.items()}
+
+    def __reduce__(self) -> tuple[Any, ...]:  # pickled by name, as functions are
+        return _kind, (self.function.__module__, self.function.__qualname__)
 
     def __repr__(self) -> str:
         return f"<{self.role} {self.name}{self.signature}>"
+
+
+def _typed(parameter: inspect.Parameter, value: Any) -> Any:
+    """Whole numbers as floats where only floats are asked for: ``lr=1`` and ``lr=1.0`` are one value and print alike."""
+    annotation = str(parameter.annotation)
+    if "float" not in annotation or "int" in annotation:
+        return value
+    if isinstance(value, (list, tuple)):
+        return tuple(_typed(parameter, v) for v in value)
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _kind(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
 
 
 def _frozen(value: Any) -> Any:

@@ -1,0 +1,199 @@
+"""The text form: ``parse(str(s)) == s``. It is read as data; no code is ever run.
+
+The grammar, a small part of Python's own expressions:
+
+.. code-block:: text
+
+    strategy := piece { "|" piece }
+    piece    := name | name "(" [ argument { "," argument } ] ")"
+    argument := [ name "=" ] value
+    value    := number | "inf" | string | True | False | None | piece | tuple of values
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from steepest.core.errors import HyperparameterError, SteepestError, UnknownName, unknown
+from steepest.core.piece import ArgumentError, Kind, Piece
+from steepest.strategy.table import table
+from steepest.strategy.value import Strategy, StrategyError
+
+LONGEST = 10_000
+"""Characters; a strategy is a line, not a file."""
+
+
+class StrategySyntaxError(StrategyError):
+    """Text that is not a strategy; the message points at the place."""
+
+
+def parse(text: str) -> Strategy:
+    """The strategy that a text says. ``parse(str(s)) == s`` for every strategy.
+
+    Args:
+        text: Pieces and recipes joined with ``|``; a piece without arguments needs no parentheses.
+
+    >>> parse("lion(lr=3e-4) | clip_norm(0.5)")
+    lion(lr=0.0003) | clip_norm(max_norm=0.5)
+    >>> parse("lionn(lr=3e-4)")
+    Traceback (most recent call last):
+    steepest.core.errors.UnknownName: no rule 'lionn'. Did you mean 'lion'?
+        lionn(lr=3e-4)
+        ^^^^^
+    """
+    return _Reader(text).read()
+
+
+class _Reader:
+    """Walks the syntax tree of one text; every error points into that text."""
+
+    def __init__(self, text: str) -> None:
+        if not isinstance(text, str):
+            raise StrategyError(f"parse takes a text such as 'adamw(lr=3e-4) | cosine'; got {text!r}.")
+        self.text = " ".join(text.split("\n")).strip()
+
+    def read(self) -> Strategy:
+        if not self.text:
+            raise StrategySyntaxError("an empty text is no strategy. Write one such as 'adamw(lr=3e-4) | cosine'.")
+        if len(self.text) > LONGEST:
+            raise StrategySyntaxError(f"a strategy has at most {LONGEST} characters; this text has {len(self.text)}.")
+        if "#" in self.text:
+            raise self.wrong("'#' is not part of the strategy language", self.text.index("#"))
+        try:
+            nodes = _operands(ast.parse(self.text, mode="eval").body)
+            parts = [self.part(node, first=node is nodes[0]) for node in nodes]
+        except SyntaxError as error:
+            hint = " (pieces are joined with '|')" if error.msg == "invalid syntax" else ""
+            raise self.wrong(_plain(error.msg) + hint, max(0, (error.offset or 1) - 1)) from None
+        except (RecursionError, MemoryError):
+            raise StrategySyntaxError("this text is nested too deeply to be a strategy.") from None
+        strategy = Strategy(*parts)
+        return strategy.check() if strategy.role("rule") else strategy
+
+    def part(self, node: ast.expr, first: bool = False) -> Piece:
+        """``name`` or ``name(arguments)``."""
+        call = node if isinstance(node, ast.Call) else None
+        name = call.func if call else node
+        if not isinstance(name, ast.Name):
+            raise self.wrong(f"expected a piece such as clip_norm(1.0), found {_described(node)}", node)
+        kind = self.kind(name, first)
+        args = [self.value(a) for a in call.args] if call else []
+        kwargs: dict[str, Any] = {}
+        for keyword in call.keywords if call else []:
+            if keyword.arg is None:
+                raise self.wrong("'**' is not part of the strategy language", keyword.value)
+            if keyword.arg in kwargs:
+                raise self.wrong(f"{kind.name} is given {keyword.arg!r} twice", keyword)
+            kwargs[keyword.arg] = self.value(keyword.value)
+        try:
+            return kind(*args, **kwargs)
+        except (SteepestError, TypeError, ValueError, OverflowError) as error:
+            bad = next((k for k in (call.keywords if call else []) if k.arg not in kind.signature.parameters), node)
+            raise self.pointed(error, kind, bad) from None
+
+    def kind(self, name: ast.Name, first: bool) -> Kind[..., Any]:
+        known = table()
+        if name.id in known:
+            return known[name.id]
+        leading = {
+            n for n, kind in known.items() if kind.role in ("rule", "recipe")
+        }  # what stands first is one of these
+        for options in ([leading] if first else []) + [set(known)]:
+            near = nearest(name.id, options)
+            if near is not None:
+                raise UnknownName(f"no {known[near].role} {name.id!r}. Did you mean {near!r}?\n{self.arrow(name)}")
+        what, options = ("rule", leading) if first else ("piece", set(known))
+        raise UnknownName(f"{unknown(what, name.id, options)}\n{self.arrow(name)}")
+
+    def value(self, node: ast.expr) -> Any:
+        """A literal, a tuple of values, or a piece."""
+        match node:
+            case ast.Constant(value=bool() | int() | float() | str() | None as value):
+                return value
+            case ast.Name(id="inf"):
+                return math.inf
+            case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
+                number = self.value(operand)
+                if isinstance(number, bool) or not isinstance(number, (int, float)):
+                    raise self.wrong("a sign needs a number behind it", node)
+                return -number if isinstance(sign, ast.USub) else number
+            case ast.Tuple(elts=items) | ast.List(elts=items):
+                return tuple(self.value(item) for item in items)
+            case ast.Name() | ast.Call():
+                piece = self.part(node)
+                if piece.role == "recipe":
+                    raise self.wrong(f"an argument takes one piece; {piece.name} is a whole strategy", node)
+                return piece
+        raise self.wrong(f"expected a number, a string, True, False, None or a piece, found {_described(node)}", node)
+
+    def pointed(self, error: Exception, kind: Kind[..., Any], node: ast.expr | ast.keyword) -> Exception:
+        """The same error with the place in the text; a bare TypeError of a constructor becomes one of ours."""
+        message = f"{error}\n{self.arrow(node)}"
+        if isinstance(error, (UnknownName, ArgumentError, HyperparameterError, StrategyError)):
+            return error if "\n" in str(error) else type(error)(message)
+        return ArgumentError(f"{kind.name}: {message}")
+
+    def wrong(self, message: str, place: ast.expr | ast.keyword | int) -> StrategySyntaxError:
+        return StrategySyntaxError(f"{message}.\n{self.arrow(place)}")
+
+    def arrow(self, place: ast.expr | ast.keyword | int) -> str:
+        """The text with the place marked under it."""
+        if isinstance(place, int):
+            start, end = place, place + 1
+        else:  # ast counts bytes
+            raw = self.text.encode()
+            start = len(raw[: place.col_offset].decode(errors="ignore"))
+            end = len(raw[: place.end_col_offset].decode(errors="ignore")) if place.end_col_offset else start + 1
+        return f"    {self.text}\n    {' ' * start}{'^' * max(1, end - start)}"
+
+
+def _operands(tree: ast.expr) -> list[ast.expr]:
+    """What stands between the bars, in written order; ``|`` is associative."""
+    found: list[ast.expr] = []
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+            todo += [node.left, node.right]
+        else:
+            found.append(node)
+    return found[::-1]
+
+
+def nearest(name: str, options: Iterable[str]) -> str | None:
+    """The one known name that a misspelt one is near to."""
+    return next(iter(difflib.get_close_matches(name, sorted(options), n=1, cutoff=0.6)), None)
+
+
+def _plain(message: str) -> str:
+    """Python's words for a syntax error, without Python's advice."""
+    return message.split(". ")[0].rstrip(".")
+
+
+def _described(node: ast.expr) -> str:
+    words = {
+        ast.Attribute: "an attribute access",
+        ast.Subscript: "a subscript",
+        ast.Lambda: "a lambda",
+        ast.ListComp: "a comprehension",
+        ast.SetComp: "a comprehension",
+        ast.DictComp: "a comprehension",
+        ast.GeneratorExp: "a generator",
+        ast.JoinedStr: "an f-string",
+        ast.Starred: "a starred value",
+        ast.BinOp: "arithmetic",
+        ast.BoolOp: "'and' / 'or'",
+        ast.Compare: "a comparison",
+        ast.IfExp: "a condition",
+        ast.Dict: "a dict",
+        ast.Set: "a set",
+        ast.NamedExpr: "an assignment",
+        ast.Call: "a call of something that is no name",
+    }
+    if isinstance(node, ast.Constant):
+        return f"the {type(node.value).__name__} {node.value!r}"
+    return words.get(type(node), "something else")

@@ -1,0 +1,182 @@
+"""A strategy is a value: pieces joined with ``|``."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ParamSpec
+
+from steepest.core.errors import SteepestError, did_you_mean
+from steepest.core.piece import Kind, Piece, Role
+from steepest.gradients import nonfinite
+from steepest.strategy.table import PLURALS
+
+P = ParamSpec("P")
+
+
+class StrategyError(SteepestError, ValueError):
+    """Pieces that do not make a strategy together."""
+
+
+_ORDER = {role: place for place, role in enumerate(PLURALS)}
+_WRITTEN = {"gradient", "wrapper"}
+"""Roles whose written order is the executed order; the others are sorted, so that equal strategies print equally."""
+
+
+def _place(piece: Piece) -> tuple[int, str, str]:
+    if piece.role in _WRITTEN:
+        return _ORDER[piece.role], "", ""
+    return _ORDER[piece.role], str(dict(piece.arguments).get("on", "")), str(piece)
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Strategy:
+    """How to train: one rule, schedules, gradient pieces, grouping; compared, hashed, printed and parsed by value.
+
+    >>> from steepest.strategy.front import clip_norm, lion, decay_all
+    >>> s = lion(lr=3e-4) | clip_norm(0.5)
+    >>> s
+    lion(lr=0.0003) | clip_norm(max_norm=0.5)
+    >>> s == clip_norm(0.5) | lion(lr=3e-4)
+    True
+
+    Where order matters (gradient pieces, wrappers) the written order is kept; elsewhere it is normalised.
+    """
+
+    pieces: tuple[Piece, ...]
+
+    def __init__(self, *parts: Piece | Strategy) -> None:
+        pieces: list[Piece] = []
+        for part in parts:
+            if isinstance(part, Piece) and part.role == "recipe":
+                part = part.build()
+            if isinstance(part, Strategy):
+                pieces.extend(part.pieces)
+            elif isinstance(part, Piece):
+                pieces.append(part)
+            else:
+                raise StrategyError(f"a strategy is made of pieces such as clip_norm(1.0); got {part!r}.")
+        pieces.sort(key=_place)  # stable: roles that keep their order do
+        rules = [p for p in pieces if p.role == "rule"]
+        if len(rules) > 1:
+            raise StrategyError(
+                f"a strategy has one rule; this has {len(rules)}: {', '.join(map(str, rules))}. "
+                "Keep one, or give each its parameters: partition(matrix=..., rest=...)."
+            )
+        guards = [p for p in pieces if p.name == "nonfinite"]
+        if len(guards) > 1:
+            raise StrategyError(f"one nonfinite(...) is enough; this has {', '.join(map(str, guards))}.")
+        groups = list(dict.fromkeys(p for p in pieces if p.role == "groups"))  # saying it twice changes nothing
+        object.__setattr__(self, "pieces", (*(p for p in pieces if p.role != "groups"), *groups))
+
+    def __or__(self, other: Piece | Strategy) -> Strategy:
+        if not isinstance(other, (Piece, Strategy)):
+            return NotImplemented
+        return Strategy(self, other)
+
+    def __ror__(self, other: Piece) -> Strategy:
+        return Strategy(other, self) if isinstance(other, Piece) else NotImplemented
+
+    def __str__(self) -> str:
+        return " | ".join(map(str, self.pieces))
+
+    __repr__ = __str__
+
+    def __iter__(self) -> Iterator[Piece]:
+        return iter(self.pieces)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # kinds are functions of the package: the text is the pickle
+        from steepest.strategy.text import parse
+
+        return parse, (str(self),)
+
+    def role(self, role: Role) -> tuple[Piece, ...]:
+        """The pieces of one role, in order."""
+        return tuple(p for p in self.pieces if p.role == role)
+
+    @property
+    def rule(self) -> Piece:
+        """The rule; an error when there is none."""
+        for p in self.pieces:
+            if p.role == "rule":
+                return p
+        text = f"{self!s} has" if self.pieces else "an empty strategy has"
+        raise StrategyError(f"{text} no rule. Put one in front, e.g. {Strategy._example(self)}.")
+
+    @staticmethod
+    def _example(rest: Strategy) -> str:
+        return " | ".join(["adamw(lr=0.001)", *map(str, rest.pieces)])
+
+    @property
+    def gradients(self) -> tuple[Piece, ...]:
+        """The gradient pieces that run, in order: the NaN guard comes first unless it was placed."""
+        written = self.role("gradient")
+        return written if any(p.kind is nonfinite for p in written) else (nonfinite(), *written)
+
+    def hyperparameters(self) -> dict[str, Piece]:
+        """What a schedule can be ``on``: the numbers of the rule and of the gradient pieces, with their owner."""
+        return {name: p for p in (*self.role("rule"), *self.gradients) for name in movable(p)}
+
+    def check(self) -> Strategy:
+        """Itself, when it can train; else an error that says what is missing."""
+        known = self.hyperparameters()
+        _ = self.rule
+        for p in self.role("schedule"):
+            on = dict(p.arguments).get("on", "lr")
+            if on not in known:
+                raise StrategyError(
+                    f"{p} moves {on!r}, which no piece of this strategy has. {did_you_mean(on, known)} ({self})"
+                )
+        return self
+
+
+def movable(piece: Piece) -> list[str]:
+    """The names of a piece's hyperparameters that are numbers; ``betas=(b1, b2)`` counts as ``beta1`` and ``beta2``.
+
+    >>> from steepest.rules import lion
+    >>> movable(lion())
+    ['lr', 'beta1', 'beta2', 'weight_decay']
+    """
+    found: list[str] = []
+    for name, value in piece.arguments:
+        if isinstance(value, Piece):
+            found.extend(n for n in movable(value) if n not in found)
+        elif isinstance(value, tuple) and name.endswith("s"):
+            found.extend(f"{name[:-1]}{i}" for i, v in enumerate(value, 1) if _is_number(v))
+        elif _is_number(value):
+            found.append(name)
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def lift(kind: Kind[P, Any]) -> Callable[P, Strategy]:
+    """The function of the front door: the same arguments, but it returns a strategy, ready for ``|``.
+
+    >>> from steepest.gradients import clip_norm
+    >>> lift(clip_norm)(0.5)
+    clip_norm(max_norm=0.5)
+    """
+
+    @functools.wraps(kind.function)
+    def made(*args: P.args, **kwargs: P.kwargs) -> Strategy:
+        return Strategy(kind(*map(_lower, args), **{n: _lower(v) for n, v in kwargs.items()}))
+
+    made.__signature__ = inspect.signature(kind.function).replace(return_annotation="Strategy")  # type: ignore[attr-defined]
+    made.kind = kind  # type: ignore[attr-defined]
+    return made
+
+
+def _lower(value: Any) -> Any:
+    """A strategy of one piece, handed over as an argument, is that piece."""
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_lower, value))
+    if not isinstance(value, Strategy):
+        return value
+    if len(value.pieces) != 1:
+        raise StrategyError(f"an argument takes one piece, not a strategy of {len(value.pieces)}: {value}.")
+    return value.pieces[0]

@@ -23,7 +23,7 @@ class LearningRate(Rule):
         2.0
     """
 
-    lr: Scalar = hyper(1e-3, "[0, inf)")
+    lr: Scalar = hyper(default=1e-3, bounds="[0, inf)")
 
     class K(NamedTuple):
         lr: Scalar

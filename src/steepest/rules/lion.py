@@ -10,6 +10,7 @@ from torch import Tensor
 from steepest.core.chain import Chain, chain
 from steepest.core.piece import piece
 from steepest.core.rule import Rule, Scalar, hyper, rule
+from steepest.rules.betas import pair
 from steepest.rules.learning_rate import LearningRate
 from steepest.rules.weight_decay import WeightDecay
 
@@ -37,8 +38,8 @@ class Lion(Rule):
         tensor([ 1., -1.])
     """
 
-    beta1: Scalar = hyper(0.9, "[0, 1)")
-    beta2: Scalar = hyper(0.99, "[0, 1)")
+    beta1: Scalar = hyper(default=0.9, bounds="[0, 1)")
+    beta2: Scalar = hyper(default=0.99, bounds="[0, 1)")
 
     class State(NamedTuple):
         m: Tensor
@@ -64,4 +65,4 @@ class Lion(Rule):
 @piece("rule")
 def lion(lr: float = 1e-4, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0) -> Chain:
     """Lion with decoupled weight decay (multiplied by the learning rate). Source: arXiv:2302.06675."""
-    return chain(Lion(*betas), WeightDecay(weight_decay), LearningRate(lr))
+    return chain(Lion(*pair(betas)), WeightDecay(weight_decay), LearningRate(lr))

@@ -11,9 +11,9 @@ from steepest.core.rule import Nothing, Rule, Scalar, hyper, rule
 class WeightDecay(Rule):
     r"""Add a multiple of the parameter to the direction: :math:`u = g + \lambda p`.
 
-    Before the rule it is an L2 penalty (torch's ``Adam(weight_decay=...)``); between the rule and the learning rate it is
-    decoupled decay, :math:`\eta\lambda` a step (torch's ``AdamW``); after the learning rate it is fully
-    decoupled decay, :math:`\lambda` a step, which no learning-rate schedule touches.
+    Before the rule it is an L2 penalty (torch's ``Adam(weight_decay=...)``); between the rule and the learning rate it
+    is decoupled decay, :math:`\eta\lambda` a step (torch's ``AdamW``); after the learning rate it is fully decoupled
+    decay, :math:`\lambda` a step, which no learning-rate schedule touches.
 
     Args:
         weight_decay: Strength :math:`\lambda`, in [0, inf).
@@ -27,7 +27,7 @@ class WeightDecay(Rule):
         2.0
     """
 
-    weight_decay: Scalar = hyper(0.0, "[0, inf)")
+    weight_decay: Scalar = hyper(default=0.0, bounds="[0, inf)")
 
     class K(NamedTuple):
         weight_decay: Scalar

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, dataclass_transform
 
 from torch import Tensor
@@ -72,6 +72,10 @@ class Rule:
     """Over what the sums of :meth:`measure` run: this tensor alone, or all tensors of the optimizer."""
     transparent: ClassVar[bool] = False
     """True when :meth:`update` returns the gradient as it came (a guard that only looks)."""
+    refusal: ClassVar[Literal["skip", "raise"]] = "skip"
+    """What a guard asks for when it does not accept a step."""
+    torch_names: ClassVar[Mapping[str, str]] = {}
+    """State and memory fields that torch.optim keeps under another name (``{"m": "exp_avg"}``)."""
     needs: ClassVar[frozenset[str]] = frozenset()
     """What else it asks of the training loop: ``"loss"``, ``"second_gradient"``, ``"hessian_vector_product"``."""
 

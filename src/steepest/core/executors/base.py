@@ -1,0 +1,56 @@
+"""What an executor is given (slots) and what it must do (measure, update)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from steepest.core.chain import Chain
+from steepest.core.trace import flatten
+
+Sums = np.ndarray[Any, np.dtype[np.float64]]
+"""One row a slot, one column a measured term."""
+
+
+class Slot:
+    """One tensor of the model with all that its step reads and writes.
+
+    ``state`` is the chain's state as nested tuples of tensors, ``k`` the chain's scalars of this step (shared by the
+    slots that step alike).
+    """
+
+    __slots__ = ("dtypes", "g", "k", "p", "state", "tensors")
+
+    def __init__(self, p: Tensor, g: Tensor, state: Any, k: Any = ()) -> None:
+        self.p = p
+        self.g = g
+        self.state = state
+        self.tensors: list[Tensor] = flatten(state)
+        self.k = k
+        self.dtypes = (p.dtype, g.dtype, *(t.dtype for t in self.tensors))
+
+
+def compute_dtype(slot: Slot) -> torch.dtype:
+    """In what precision a slot's step is calculated: float64 if anything is, else float32."""
+    return torch.float64 if torch.float64 in slot.dtypes else torch.float32
+
+
+class Executor(ABC):
+    """Runs a chain over tensors. All executors give the same numbers; they differ in speed and in what they accept."""
+
+    @abstractmethod
+    def accepts(self, chain: Chain, slot: Slot) -> bool:
+        """Whether this executor can run the chain on such a tensor."""
+
+    @abstractmethod
+    def measure(self, chain: Chain, links: Sequence[int], slots: Sequence[Slot]) -> Sums:
+        """The sums, in float64, of the terms that the links measure: one row a slot, one column a term (in order)."""
+
+    @abstractmethod
+    def update(self, chain: Chain, slots: Sequence[Slot]) -> None:
+        """Take the step: write every slot's parameter and state in place."""

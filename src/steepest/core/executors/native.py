@@ -1,0 +1,146 @@
+"""One model at memory speed on the CPU: a chain becomes one C++ loop that is called once for all tensors."""
+
+from __future__ import annotations
+
+import ctypes
+import operator
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from steepest.core import codegen, toolchain
+from steepest.core.chain import Chain
+from steepest.core.executors.base import Executor, Slot, Sums
+from steepest.core.trace import flatten, trace_measure, trace_update
+
+SMALL = 65536
+"""Below this many entries in all, one thread is faster than waking the others."""
+
+
+def dense(t: Tensor) -> bool:
+    """Whether the entries fill a block of memory without gaps or overlap, in whatever order of dimensions.
+
+    >>> dense(torch.zeros(2, 3).t()), dense(torch.zeros(4, 4)[:, :2]), dense(torch.zeros(1).expand(3))
+    (True, False, False)
+    """
+    if t.is_contiguous():
+        return True
+    expected = 1
+    for stride, size in sorted((st, sz) for st, sz in zip(t.stride(), t.shape, strict=True) if sz != 1):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+class Table:
+    """The pointer table of a list of slots, kept while the list stays the same."""
+
+    def __init__(self, slots: Sequence[Slot]) -> None:
+        self.slots = list(slots)
+        sizes = np.array([slot.p.numel() for slot in slots], dtype=np.int64)
+        self.rows = np.zeros((len(slots), 4 + len(slots[0].tensors)), dtype=np.int64)
+        self.rows[:, 0] = sizes
+        for j in range(len(slots[0].tensors)):
+            self.rows[:, 4 + j] = [slot.tensors[j].data_ptr() for slot in slots]
+        self.start = np.zeros(len(slots) + 1, dtype=np.int64)
+        np.cumsum(-(-sizes // codegen.CHUNK), out=self.start[1:])
+        self.chunks = int(self.start[-1])
+        self.entries = int(sizes.sum())
+        self.filled = np.flatnonzero(sizes)
+
+    def holds(self, slots: Sequence[Slot]) -> bool:
+        """Whether these are the very slots the table was made for."""
+        return len(slots) == len(self.slots) and all(map(operator.is_, slots, self.slots))
+
+    def point(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Fill in this step's parameters, gradients and scalars; returns the scalars, one block a distinct ``k``."""
+        blocks: dict[int, int] = {}
+        numbers: list[float] = []
+        offsets = []
+        for slot in self.slots:
+            offset = blocks.get(id(slot.k))
+            if offset is None:
+                offset = blocks[id(slot.k)] = len(numbers)
+                numbers.extend(flatten(slot.k))
+            offsets.append(offset)
+        self.rows[:, 1] = offsets
+        self.rows[:, 2] = [slot.p.data_ptr() for slot in self.slots]
+        self.rows[:, 3] = [slot.g.data_ptr() for slot in self.slots]
+        return np.array(numbers or [0.0], dtype=np.float64)
+
+    def by_tensor(self, partial: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Add up the chunks of each tensor; an empty tensor has none and sums to zero."""
+        sums = np.zeros((len(self.slots), partial.shape[1]))
+        if self.filled.size:
+            sums[self.filled] = np.add.reduceat(partial, self.start[self.filled], axis=0)
+        return sums
+
+
+class Kernel(NamedTuple):
+    """A built loop; for a measure, also the position of each term's sum."""
+
+    run: Any
+    place: list[int]
+
+
+_kernels: dict[Any, Kernel] = {}
+"""Every loop this process has built or loaded, shared by all optimizers."""
+
+
+class Native(Executor):
+    """Elementwise chains on dense CPU tensors."""
+
+    def __init__(self) -> None:
+        self.tables: dict[Any, Table] = {}
+
+    def accepts(self, chain: Chain, slot: Slot) -> bool:
+        return chain.elementwise and all(
+            t.device.type == "cpu"
+            and str(t.dtype)[6:] in codegen.STORAGE
+            and t.shape == slot.p.shape
+            and dense(t)
+            and (t.stride() == slot.p.stride() or t.numel() < 2)
+            for t in (slot.p, *slot.tensors)
+        )
+
+    def prepare(self, chain: Chain, slot: Slot, links: tuple[int, ...] | None = None) -> Kernel:
+        """The loop of the update (``links=None``) or of a measure, built unless this process has it."""
+        key = (chain.structure(), slot.dtypes, links)
+        if key not in _kernels:
+            dtypes = [str(d)[6:] for d in slot.dtypes]
+            if links is None:
+                program, place = trace_update(chain, slot.state, slot.k), list[int]()
+            else:
+                program, place = trace_measure(chain, links, slot.state, slot.k)
+            run = toolchain.load(codegen.source(program, dtypes, "update" if links is None else "measure")).run
+            run.restype = None
+            run.argtypes = [ctypes.c_int64, *[ctypes.c_void_p] * 4, ctypes.c_int64]
+            _kernels[key] = Kernel(run, place)
+        return _kernels[key]
+
+    def _call(self, kernel: Kernel, chain: Chain, slots: Sequence[Slot], terms: int) -> tuple[Table, Any]:
+        key = (slots[0].dtypes, len(slots), id(slots[0]))
+        table = self.tables.get(key)
+        if table is None or not table.holds(slots):
+            if len(self.tables) > 64:
+                self.tables.clear()
+            table = self.tables[key] = Table(slots)
+        k = table.point()
+        partial = np.empty((table.chunks, terms))
+        threads = torch.get_num_threads() if table.entries > SMALL else 1
+        kernel.run(
+            len(slots), table.rows.ctypes.data, k.ctypes.data, table.start.ctypes.data, partial.ctypes.data, threads
+        )
+        return table, partial
+
+    def measure(self, chain: Chain, links: Sequence[int], slots: Sequence[Slot]) -> Sums:
+        kernel = self.prepare(chain, slots[0], tuple(links))
+        table, partial = self._call(kernel, chain, slots, max(kernel.place) + 1)
+        return table.by_tensor(partial)[:, kernel.place]
+
+    def update(self, chain: Chain, slots: Sequence[Slot]) -> None:
+        self._call(self.prepare(chain, slots[0]), chain, slots, 0)

@@ -1,0 +1,72 @@
+"""Where the parts of a chain's state live in ``optimizer.state[p]``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from steepest.core.chain import Chain
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names of a chain's state tensors and memory numbers, and the shape of the tuples they form.
+
+    A name is the one torch.optim uses where a rule states it (``torch_names``), else the paper's letter; a name that two
+    links share gets the position of the later link behind it.
+    """
+
+    tensors: tuple[str, ...]
+    numbers: tuple[str, ...]
+    memory: Any
+    stages: tuple[tuple[int, ...], ...]
+    terms: tuple[int, ...]
+    each: bool
+    """Whether a link sums over single tensors, so that every tensor has its own scalars."""
+
+
+def layout(chain: Chain) -> Layout:
+    """The layout of a chain, found by asking each link for its state on an empty tensor."""
+    taken: set[str] = set()
+
+    def named(i: int, fields: Any, rename: Mapping[str, str]) -> list[str]:
+        out = []
+        for name in fields:
+            name = rename.get(name, name)
+            out.append(name if name not in taken else f"{name}_{i}")
+            taken.add(out[-1])
+        return out
+
+    empty = torch.zeros(0)
+    tensors: list[str] = []
+    numbers: list[str] = []
+    terms = []
+    for i, link in enumerate(chain.links):
+        state = link.init(empty)
+        tensors += named(i, state._fields, link.torch_names)
+        numbers += named(i, link.start()._fields, link.torch_names)
+        terms.append(len(link.measure(empty, state, empty, link.scalars(1))) if link.measures() else 0)
+    return Layout(
+        tensors=tuple(tensors),
+        numbers=tuple(numbers),
+        memory=chain.start(),
+        stages=tuple(tuple(stage) for stage in chain.stages()),
+        terms=tuple(terms),
+        each=any(link.measures() and link.reach == "tensor" for link in chain.links),
+    )
+
+
+_known: dict[Any, Layout] = {}
+
+
+def layout_of(chain: Chain) -> Layout:
+    """:func:`layout`, remembered by structure."""
+    key = chain.structure()
+    if key not in _known:
+        _known[key] = layout(chain)
+    return _known[key]
+
+

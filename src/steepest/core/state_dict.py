@@ -1,0 +1,101 @@
+"""Optimizer state as it is saved and loaded: torch's names and forms outside, plain numbers inside."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from steepest.core.errors import CheckpointError
+from steepest.core.layout import layout_of
+from steepest.core.trace import flatten
+
+if TYPE_CHECKING:
+    from steepest.core.optimizer import Optimizer
+
+IGNORED = ("foreach", "fused", "capturable", "differentiable", "decoupled_weight_decay")
+"""How torch.optim runs its rules; the executor decides that here."""
+
+
+def outward(state: dict[str, Any]) -> dict[str, Any]:
+    """Numbers as 0-d float32 tensors, which is how torch.optim keeps them."""
+    return {n: torch.tensor(float(v)) if isinstance(v, (int, float)) else v for n, v in state.items()}
+
+
+def load(opt: Optimizer, saved: dict[str, Any]) -> None:
+    """Put saved groups and state into an optimizer, matched by parameter name where both have names."""
+    groups = saved["param_groups"]
+    if len(groups) != len(opt.param_groups):
+        raise CheckpointError(
+            f"the checkpoint has {len(groups)} parameter groups, this optimizer {len(opt.param_groups)}. "
+            "Make the optimizer from the same strategy and model."
+        )
+    place = _places(opt, groups)
+    state: dict[Tensor, dict[str, Any]] = {}
+    for mine, theirs in zip(opt.param_groups, groups, strict=True):
+        if theirs.get("method", mine["method"]) != mine["method"]:
+            raise CheckpointError(
+                f"the checkpoint was written by {theirs['method']!r}, this optimizer runs {mine['method']!r}."
+            )
+    for name, p in opt.named_parameters():
+        if place[name] in saved["state"]:
+            state[p] = _inward(opt, name, p, saved["state"][place[name]])
+    for mine, theirs in zip(opt.param_groups, groups, strict=True):
+        mine.update(
+            {n: copy.deepcopy(v) for n, v in theirs.items() if n not in ("params", "param_names") and n not in IGNORED}
+        )
+    opt.state.clear()
+    opt.state.update(state)
+
+
+def _places(opt: Optimizer, groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """For each of our parameters' names, the key of its state in the checkpoint."""
+    named = all("param_names" in g for g in (*groups, *opt.param_groups))
+    if not named:
+        for i, (mine, theirs) in enumerate(zip(opt.param_groups, groups, strict=True)):
+            if len(mine["params"]) != len(theirs["params"]):
+                raise CheckpointError(
+                    f"group {i} has {len(theirs['params'])} parameters in the checkpoint and {len(mine['params'])} here."
+                )
+        keys = [key for group in groups for key in group["params"]]
+        return dict(zip((name for name, _ in opt.named_parameters()), keys, strict=True))
+    theirs = {n: key for group in groups for n, key in zip(group["param_names"], group["params"], strict=True)}
+    ours = [name for name, _ in opt.named_parameters()]
+    for name in ours:
+        if name not in theirs:
+            raise CheckpointError(f"the checkpoint is of another model: it has no parameter {name!r}.")
+    for name in theirs:
+        if name not in set(ours):
+            raise CheckpointError(f"the checkpoint is of another model: its parameter {name!r} is not here.")
+    return theirs
+
+
+def _inward(opt: Optimizer, name: str, p: Tensor, saved: dict[str, Any]) -> dict[str, Any]:
+    """One parameter's state: every dtype as it was saved, memory laid out as the parameter's."""
+    group = next(g for g in opt.param_groups if any(q is p for q in g["params"]))
+    chain = opt.chain(group)
+    plan = layout_of(chain)
+    tensors = {n: saved[n] for n in plan.tensors if isinstance(saved.get(n), Tensor)}
+    if not saved or (plan.tensors and not tensors):
+        return {}
+    missing = [n for n in plan.tensors if n not in tensors] + [n for n in plan.numbers if n not in saved]
+    if missing:
+        raise CheckpointError(f"the state of {name!r} in the checkpoint lacks {missing[0]!r}, which {group['method']} keeps.")
+    real = torch.view_as_real(p) if p.is_complex() else p
+    fresh = dict(zip(plan.tensors, flatten(chain.init(real.detach())), strict=True))
+    out: dict[str, Any] = {}
+    for n, value in tensors.items():
+        value = torch.view_as_real(value) if value.is_complex() else value
+        if value.shape != fresh[n].shape:
+            raise CheckpointError(
+                f"the checkpoint is of another model: {n!r} of {name!r} has shape {tuple(value.shape)}, "
+                f"here it is {tuple(fresh[n].shape)}."
+            )
+        out[n] = torch.empty_like(fresh[n], dtype=value.dtype).copy_(value)
+    for n in plan.numbers:
+        out[n] = float(saved[n])
+    out["step"] = int(saved.get("step", 1))  # torch's SGD does not count its steps: past the first is all that matters
+    return out
+

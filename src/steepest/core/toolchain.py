@@ -1,0 +1,105 @@
+"""Build a C++ source into a library once, keep it on disk, load it at once the next time."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from steepest.core.errors import SteepestError
+
+COMMON = ("-O3", "-std=c++17", "-shared", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
+VARIANTS = (
+    ("-march=native", "-fopenmp"),
+    ("-mcpu=native", "-fopenmp"),
+    ("-march=native", "-fopenmp-simd"),
+    ("-mcpu=native", "-fopenmp-simd"),
+    ("-fopenmp-simd",),
+    (),
+)
+"""Tried in order: some compilers have no OpenMP, some no -march=native."""
+
+
+class NoCompiler(SteepestError):
+    """No C++ compiler is on this machine, or it cannot build a kernel."""
+
+
+@functools.cache
+def compiler() -> str | None:
+    """The C++ compiler: ``$CXX``, else g++, clang++ or c++; None when there is none or ``STEEPEST_COMPILE=0``."""
+    if os.environ.get("STEEPEST_COMPILE") == "0":
+        return None
+    candidates = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
+    return next((path for name in candidates if (path := shutil.which(name))), None)
+
+
+@functools.cache
+def _machine() -> str:
+    """What the meaning of -march=native depends on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        chip = "".join(line for line in lines if line.startswith(("flags", "Features", "model name")))
+    except OSError:
+        chip = platform.processor()
+    return f"{platform.system()} {platform.machine()} {chip}"
+
+
+def cache_folders() -> Iterator[Path]:
+    """Where kernels are kept: ``$STEEPEST_CACHE``, else the user's cache folder, else a folder for this process."""
+    if os.environ.get("STEEPEST_CACHE"):
+        yield Path(os.environ["STEEPEST_CACHE"])
+    else:
+        yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "steepest" / "kernels"
+    yield _private()
+
+
+@functools.cache
+def _private() -> Path:
+    return Path(tempfile.mkdtemp(prefix="steepest-"))
+
+
+def load(source: str) -> ctypes.CDLL:
+    """The library of a source, from the cache or newly built; :class:`NoCompiler` when that cannot be."""
+    cxx = compiler()
+    if cxx is None:
+        raise NoCompiler("no C++ compiler was found (looked for $CXX, g++, clang++, c++)")
+    stat = os.stat(cxx)
+    key = f"{source}\0{cxx} {stat.st_size} {stat.st_mtime_ns}\0{_machine()}\0{COMMON}{VARIANTS}"
+    name = hashlib.sha256(key.encode()).hexdigest()[:32] + ".so"
+    problem: Exception = NoCompiler("no folder for kernels can be written")
+    for folder in cache_folders():
+        path = folder / name
+        try:
+            return ctypes.CDLL(str(path))  # absent or damaged: OSError
+        except OSError:
+            pass
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _build(cxx, source, path)
+            return ctypes.CDLL(str(path))
+        except OSError as error:  # read-only, full, or mounted without execution: try the next folder
+            problem = error
+    raise NoCompiler(f"a kernel could not be stored or loaded: {problem}")
+
+
+def _build(cxx: str, source: str, path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        code, built = Path(scratch) / "kernel.cpp", Path(scratch) / "kernel.so"
+        code.write_text(source)
+        said = ""
+        for flags in VARIANTS:
+            run = subprocess.run(
+                [cxx, *COMMON, *flags, str(code), "-o", str(built)], capture_output=True, text=True, check=False
+            )
+            if run.returncode == 0:
+                os.replace(built, path)  # whole or not at all, also when several processes build the same kernel
+                return
+            said = said or run.stderr
+    raise NoCompiler(f"{cxx} could not build a kernel: {said.strip()[:400]}")

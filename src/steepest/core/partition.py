@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 
 from steepest.core.errors import did_you_mean
@@ -53,8 +53,8 @@ def label(source: Source) -> list[Labelled]:
     Parameters without a model have only a shape (and perhaps a name) to go by.
 
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8, 2))
-    >>> [(name, kind) for name, _, kind in label(model)]
-    [('0.weight', 'kernel'), ('0.bias', 'bias'), ('1.weight', 'norm'), ('1.bias', 'norm'), ('3.weight', 'matrix'), ('3.bias', 'bias')]
+    >>> " ".join(f"{name}={kind}" for name, _, kind in label(model))
+    '0.weight=kernel 0.bias=bias 1.weight=norm 1.bias=norm 3.weight=matrix 3.bias=bias'
     """
     if not isinstance(source, nn.Module):
         return [Labelled(name, p, _by_shape(name.rpartition(".")[2], p)) for name, p in _named(source)]
@@ -64,22 +64,22 @@ def label(source: Source) -> list[Labelled]:
             if p is None:
                 continue
             name = f"{path}.{leaf}" if path else leaf
-            if isinstance(p, UninitializedTensorMixin):
+            if is_lazy(p):
                 raise ValueError(
-                    f"{name!r} has no shape yet (a lazy layer). Run one batch through the model before the optimizer is made."
+                    f"{name!r} has no shape yet (a lazy layer). "
+                    "Run one batch through the model before the optimizer is made."
                 )
-            kind = _by_owner(source, path, module, leaf, p)
+            kind = _by_owner(source, module, path, leaf, p)
             first = found.setdefault(id(p), Labelled(name, p, kind))
             if kind in ("norm", "embedding") and first.label not in ("norm", "embedding"):
                 found[id(p)] = first._replace(label=kind)
     return list(found.values())
 
 
-def _by_owner(root: nn.Module, path: str, module: nn.Module, leaf: str, p: Tensor) -> Label:
+def _by_owner(root: nn.Module, module: nn.Module, path: str, leaf: str, p: Tensor) -> Label:
     if isinstance(module, ParametrizationList):  # weight_norm and friends: layer.parametrizations.weight.original0
-        path, _, leaf = path.rpartition(".parametrizations.") if "." in path else ("", "", path)
-        path = path.removesuffix("parametrizations").rstrip(".")
-        module = root.get_submodule(path)
+        above, _, leaf = f".{path}".rpartition(".parametrizations.")
+        module = root.get_submodule(above[1:])
     cls = type(module)
     if isinstance(module, _NORMS) or (_NORM_NAME.search(cls.__name__) and p.numel() == max(p.shape, default=1)):
         return "norm"

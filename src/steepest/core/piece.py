@@ -63,7 +63,7 @@ class Kind(Generic[P, R]):
 
 
 def _typed(parameter: inspect.Parameter, value: Any) -> Any:
-    """Whole numbers as floats where only floats are asked for: ``lr=1`` and ``lr=1.0`` are one value and print alike."""
+    """Whole numbers as floats where only floats are asked for: ``lr=1`` and ``lr=1.0`` are one value, printed alike."""
     annotation = str(parameter.annotation)
     if "float" not in annotation or "int" in annotation:
         return value

@@ -22,7 +22,7 @@ def clip_factor(square: Scalar, bound: Scalar) -> Scalar:
     (1.0, 0.5)
     """
     if isinstance(square, Tensor) or isinstance(bound, Tensor):
-        return torch.clamp(bound / (square**0.5 + EPS), max=1.0)  # type: ignore[arg-type]
+        return torch.clamp(bound / (square**0.5 + EPS), max=1.0)
     factor = bound / (float(square) ** 0.5 + EPS)
     return 1.0 if factor >= 1.0 else factor
 

@@ -43,6 +43,10 @@ class NonFinite(Rule):
     def accepts(self, sums: Sequence[float]) -> bool:
         return self.action == "pass" or math.isfinite(sums[0])
 
+    @property
+    def refusal(self) -> Literal["skip", "raise"]:
+        return "raise" if self.action == "raise" else "skip"
+
     def metrics(self, k: Nothing, sums: Sequence[float]) -> dict[str, float]:
         return {"grad_norm": float(sums[0] ** 0.5)}
 

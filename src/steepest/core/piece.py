@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -103,12 +104,18 @@ class Piece:
 
     def build(self) -> Any:
         """What the piece stands for: a chain, a schedule, a rule."""
-        return self.kind.function(**dict(self.arguments))
+        bound = inspect.BoundArguments(self.kind.signature, OrderedDict(self.arguments))
+        return self.kind.function(*bound.args, **bound.kwargs)
 
     def __str__(self) -> str:
-        defaults = {n: p.default for n, p in self.kind.signature.parameters.items()}
-        given = [(n, v) for n, v in self.arguments if _frozen(defaults[n]) != v]
-        return f"{self.name}({', '.join(f'{n}={v}' if isinstance(v, Piece) else f'{n}={v!r}' for n, v in given)})"
+        given: list[str] = []
+        for name, value in self.arguments:
+            parameter = self.kind.signature.parameters[name]
+            if parameter.kind is parameter.VAR_POSITIONAL:  # sequence(cosine(), step(every=30), at=(50,))
+                given.extend(map(repr, value))
+            elif _frozen(parameter.default) != value:
+                given.append(f"{name}={value!r}")
+        return f"{self.name}({', '.join(given)})"
 
     __repr__ = __str__
 

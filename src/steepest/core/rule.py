@@ -72,8 +72,6 @@ class Rule:
     """Over what the sums of :meth:`measure` run: this tensor alone, or all tensors of the optimizer."""
     transparent: ClassVar[bool] = False
     """True when :meth:`update` returns the gradient as it came (a guard that only looks)."""
-    refusal: ClassVar[Literal["skip", "raise"]] = "skip"
-    """What a guard asks for when it does not accept a step."""
     torch_names: ClassVar[Mapping[str, str]] = {}
     """State and memory fields that torch.optim keeps under another name (``{"m": "exp_avg"}``)."""
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -108,6 +106,11 @@ class Rule:
     def accepts(self, sums: Sequence[float]) -> bool:
         """False when the step must not be taken (a guard); the executor then leaves everything untouched."""
         return True
+
+    @property
+    def refusal(self) -> Literal["skip", "raise"]:
+        """What a guard asks for when it does not accept a step."""
+        return "skip"
 
     def metrics(self, k: Any, sums: Sequence[float]) -> dict[str, float]:
         """What this rule knows about the step for the log, at no extra cost."""

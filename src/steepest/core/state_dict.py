@@ -20,8 +20,11 @@ IGNORED = ("foreach", "fused", "capturable", "differentiable", "decoupled_weight
 
 
 def outward(state: dict[str, Any]) -> dict[str, Any]:
-    """Numbers as 0-d float32 tensors, which is how torch.optim keeps them."""
-    return {n: torch.tensor(float(v)) if isinstance(v, (int, float)) else v for n, v in state.items()}
+    """Numbers as 0-d tensors, as torch.optim has them: the step count in its float32, the rest exact."""
+    return {
+        n: torch.tensor(v, dtype=torch.float32 if n == "step" else torch.float64) if isinstance(v, (int, float)) else v
+        for n, v in state.items()
+    }
 
 
 def load(opt: Optimizer, saved: dict[str, Any]) -> None:
@@ -43,9 +46,10 @@ def load(opt: Optimizer, saved: dict[str, Any]) -> None:
         if place[name] in saved["state"]:
             state[p] = _inward(opt, name, p, saved["state"][place[name]])
     for mine, theirs in zip(opt.param_groups, groups, strict=True):
-        mine.update(
-            {n: copy.deepcopy(v) for n, v in theirs.items() if n not in ("params", "param_names") and n not in IGNORED}
-        )
+        own = opt.methods[mine["method"]].signature.parameters
+        for n, value in theirs.items():
+            if n not in ("params", "param_names") and (n in own or n not in IGNORED):
+                mine[n] = copy.deepcopy(value)
     opt.state.clear()
     opt.state.update(state)
 

@@ -40,10 +40,11 @@ class Entry:
         self.state = state
         self.structure = chain.structure()
         real = torch.view_as_real(p) if p.is_complex() else p
-        if "step" not in state:
-            state["step"] = 0
-            state.update(zip(plan.tensors, flatten(chain.init(real.detach())), strict=True))
-            state.update(zip(plan.numbers, flatten(plan.memory), strict=True))
+        if "step" not in state or any(name not in state for name in (*plan.tensors, *plan.numbers)):
+            fresh = zip(plan.tensors, flatten(chain.init(real.detach())), strict=True)
+            numbers = zip(plan.numbers, flatten(plan.memory), strict=True)
+            for name, value in (("step", 0), *fresh, *numbers):
+                state.setdefault(name, value)
         self.tensors = [state[name] for name in plan.tensors]
         template = chain.init(torch.zeros(0))
         self.slot = Slot(real, real, rebuild(template, [_real(t) for t in self.tensors]))

@@ -1,0 +1,93 @@
+"""What every drop-in class shares: torch's call, plus clipping and a guard in the same step."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from steepest.core.executors import Choice
+from steepest.core.optimizer import Optimizer
+from steepest.core.piece import Kind
+from steepest.gradients import clip_norm as norm_piece
+from steepest.gradients import clip_value as value_piece
+from steepest.gradients import nonfinite as guard_piece
+
+Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
+
+HINTS = ("foreach", "fused", "capturable")
+"""Arguments by which torch.optim's callers choose an implementation; accepted, and left to ``executor``."""
+
+SHARED = """
+
+    Besides the rule's own arguments:
+        maximize: Climb instead of descend.
+        clip_norm: Clip the global norm of all gradients to this (over all groups), in the same fused step. None: do not.
+        clip_value: Clamp each entry of the gradients to +- this. None: do not.
+        nonfinite: ``"pass"`` (as torch), ``"skip"`` a step whose gradient norm is NaN or Inf, or ``"raise"``.
+        executor: ``"auto"``, ``"native"``, ``"blocked"`` or ``"reference"``; all give the same numbers.
+
+    ``metrics["grad_norm"]`` is the norm before clipping after each step with ``clip_norm`` or a guard.
+"""
+
+
+class DropIn(Optimizer):
+    """A finished rule as a ``torch.optim.Optimizer``; a subclass names its assembly: ``class AdamW(DropIn, of=adamw)``."""
+
+    assembly: ClassVar[Kind[..., Any]]
+
+    def __init_subclass__(cls, of: Kind[..., Any], **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.assembly = of
+        cls.__doc__ = f"{of.__doc__}{SHARED}"
+        own = list(of.signature.parameters.values())
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        shared = [
+            inspect.Parameter(name, keyword, default=default)
+            for name, default in (
+                ("maximize", False),
+                ("clip_norm", None),
+                ("clip_value", None),
+                ("nonfinite", "pass"),
+                ("executor", "auto"),
+                ("foreach", None),
+                ("fused", None),
+                ("capturable", False),
+            )
+        ]
+        first = inspect.Parameter("params", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        cls.__signature__ = inspect.Signature([first, *own, *shared])  # type: ignore[attr-defined]
+
+    def __init__(
+        self,
+        params: Params,
+        *args: Any,
+        maximize: bool = False,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        nonfinite: str = "pass",
+        executor: Choice = "auto",
+        **kwargs: Any,
+    ) -> None:
+        for hint in HINTS:
+            kwargs.pop(hint, None)
+        if kwargs.pop("differentiable", False):
+            raise ValueError(f"{type(self).__name__} cannot be differentiated through; leave differentiable=False.")
+        defaults = self.assembly.bind(args, kwargs)
+        pieces: list[tuple[Kind[..., Any], dict[str, Any]]] = []
+        add: Callable[[Kind[..., Any], Any], None] = lambda kind, value: pieces.append((kind, kind.bind((value,), {})))
+        if nonfinite != "pass":
+            add(guard_piece, nonfinite)
+        if clip_value is not None:
+            add(value_piece, clip_value)
+        if clip_norm is not None:
+            add(norm_piece, clip_norm)
+        super().__init__(
+            params,
+            {self.assembly.name: self.assembly},
+            {"maximize": maximize, **defaults},
+            gradients=pieces,
+            executor=executor,
+        )

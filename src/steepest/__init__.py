@@ -1,3 +1,107 @@
-"""steepest: how should this model be trained?"""
+"""How should this model be trained?
+
+A training strategy is one value: a rule, schedules, clipping, written with ``|`` or read from text.
+
+>>> import steepest as st
+>>> strategy = st.lion(lr=3e-4) | st.clip_norm(1.0)
+>>> strategy == st.parse("lion(lr=3e-4) | clip_norm(1.0)")
+True
+
+What stands at this door:
+
+- every piece and every recipe, as a function that returns a strategy: ``st.adamw(lr=1e-3)``, ``st.transformer()``;
+- :func:`parse` and :class:`Strategy`, :class:`Task`, and the two verbs :func:`fit` and :func:`compare`;
+- the rooms with everything else: ``st.rules.Adam``, ``st.optim.AdamW``, ``st.tasks.load("digits-cnn")``.
+
+Nothing is imported before it is asked for, so ``import steepest`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0.dev0"
+
+__all__ = [
+    "Strategy",
+    "Task",
+    "__version__",
+    "compare",
+    "fit",
+    "gradients",
+    "optim",
+    "parse",
+    "report",
+    "rules",
+    "schedules",
+    "tasks",
+    "testing",
+]
+
+if TYPE_CHECKING:
+    from steepest import gradients, optim, report, rules, schedules, tasks, testing
+    from steepest.compare import compare
+    from steepest.fit import fit
+    from steepest.strategy import Strategy, parse
+    from steepest.strategy.front import *  # noqa: F403
+    from steepest.tasks import Task
+
+_VALUES = {"Strategy": "steepest.strategy", "Task": "steepest.tasks", "parse": "steepest.strategy"}
+_ROOMS = ("compare", "fit", "gradients", "optim", "report", "rules", "schedules", "tasks", "testing")
+
+
+class _Verb(ModuleType):
+    """A room named after its one function. ``st.fit(...)`` calls it; ``from steepest.fit import ...`` still works."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
+
+    @property
+    def _function(self) -> Any:
+        return vars(self)[self.__name__.rpartition(".")[2]]
+
+    @property
+    def __signature__(self) -> Any:  # what help() and inspect.signature() ask for
+        import inspect
+
+        return inspect.signature(self._function)
+
+
+class _FrontDoor(ModuleType):
+    """The package itself. An imported submodule is set on its parent: there the two verbs become callable.
+
+    So ``st.compare`` is one object whatever was imported first: the room, which can be called.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("compare", "fit") and type(value) is ModuleType:
+            value.__class__ = _Verb
+        super().__setattr__(name, value)
+
+
+if not TYPE_CHECKING:  # a type checker reads the imports above, and so still finds a misspelt name
+    import sys
+
+    sys.modules[__name__].__class__ = _FrontDoor
+    del sys
+
+    def __getattr__(name: str) -> Any:
+        if name in _ROOMS:
+            return importlib.import_module(f"{__name__}.{name}")
+        if name in _VALUES:
+            return getattr(importlib.import_module(_VALUES[name]), name)
+        if name.startswith("_"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from steepest.core.errors import did_you_mean
+        from steepest.strategy import lift, table
+
+        if name in table():
+            return lift(table()[name])
+        raise AttributeError(f"steepest has no {name!r}. {did_you_mean(name, [*__all__, *table()])}", name=name)
+
+    def __dir__() -> list[str]:
+        from steepest.strategy import table
+
+        return sorted({*__all__, *table()})

@@ -1,0 +1,78 @@
+"""The command ``steepest``: its verbs, ``--version``, ``--debug`` and the help it shows when it stands alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from steepest.cli.console import guarded, settings
+
+EPILOG = """[bold]Examples[/bold]
+
+steepest list rules
+
+steepest compare digits-cnn -s cnn -s "adamw(lr=3e-3) | warmup_cosine(warmup=0.05) | clip_norm(1)"
+
+steepest compare my_module:my_task -s cnn -s "adam(lr=1e-3)" --seeds 5 --out runs/mine
+
+steepest train digits-cnn -s cnn --out runs/one ; steepest train --resume runs/one
+
+steepest plot-schedule "warmup_cosine(warmup=0.05)" "one_cycle" --steps 1000 --out schedules.html
+"""
+
+app = typer.Typer(
+    name="steepest",
+    help="How should this model be trained? Compare training strategies on a task, with evidence.",
+    epilog=EPILOG,
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"steepest {version('steepest')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Compare training strategies on a task."""
+    settings.debug = debug
+    if os.getcwd() not in sys.path:  # so that my_module:my_task is found where the command is typed
+        sys.path.insert(0, os.getcwd())
+
+
+def _register() -> None:
+    from steepest.cli.compare import compare
+    from steepest.cli.list import list_
+    from steepest.cli.plot_schedule import plot_schedule
+    from steepest.cli.report import report
+    from steepest.cli.train import train
+
+    for verb in (compare, train, report, list_, plot_schedule):
+        app.command(verb.__name__.strip("_").replace("_", "-"))(guarded(verb))
+
+
+_register()
+
+
+def main() -> None:
+    """Run the command line. ``--debug`` may stand anywhere."""
+    app(args=sorted(sys.argv[1:], key=lambda word: word != "--debug"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""``steepest report DIR``: one self-contained page from the records in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from steepest.cli.console import say
+from steepest.core.errors import RecordError
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="The folder of a comparison or of a run.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="The page to write; report.html in the folder if not given.", show_default=False)
+    ] = None,
+) -> None:
+    """Write the report of a folder again, from its records alone: no model, no data, no network."""
+    from steepest.report import render
+
+    if not folder.is_dir():
+        raise RecordError(f"no folder {str(folder)!r}. Give the --out of an earlier compare or train.")
+    path = out or folder / "report.html"
+    render(folder, path)
+    say(f"report: {path}")

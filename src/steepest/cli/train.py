@@ -1,0 +1,67 @@
+"""``steepest train``: one task, one strategy, one seed, in a folder that can be stopped and continued."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from steepest.cli.console import Stopped, command, complain, console, figure, say
+
+
+def train(
+    task: Annotated[
+        str | None,
+        typer.Argument(help="A task, by name or as my_module:my_task.", show_default=False),
+    ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option("--strategy", "-s", help="The strategy, as text.", metavar="TEXT", show_default=False),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the record.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(help="Fixes initialisation, data order and what is drawn while training.")] = 0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Length of the run; the task's own if not given.", show_default=False)
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to train, as torch names it.")] = "cpu",
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the run in this folder.", metavar="DIR", show_default=False)
+    ] = None,
+) -> None:
+    """Train a task with one strategy; or go on with a run that was stopped or killed."""
+    from steepest import fit
+
+    if resume is not None:
+        if task is not None or strategy is not None or out is not None or steps is not None:
+            raise typer.BadParameter("--resume takes everything from the folder; leave out the rest.")
+        folder, run = resume, fit.resume(resume)
+    elif task is None or strategy is None or out is None:
+        raise typer.BadParameter(
+            "give a task, a strategy and a folder: " + command("train", "TASK", "-s", "TEXT", "--out", "DIR")
+        )
+    else:
+        folder, run = out, fit.fit(task, strategy, seed=seed, steps=steps, out=out, device=device)
+
+    if run.status == "stopped":
+        raise Stopped(f"{run.message}.")
+    _show(run.result)
+    if run.status == "diverged":
+        complain(f"the run diverged: {run.message}.")
+    say(f"record: {folder}")
+    say(f"next:   {command('report', str(folder))}", "dim")
+    if run.status != "finished":
+        raise typer.Exit(1)
+
+
+def _show(result: dict[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    splits = [split for split in ("validation", "test") if result.get(split)]
+    table.add_column(f"{result['status']} after {result['steps']} steps, {result['seconds']:.1f} s")
+    for split in splits:
+        table.add_column(split, justify="right")
+    for name in result["validation"]:
+        table.add_row(Text(name), *(figure(result[split].get(name)) for split in splits))
+    console().print(table)

@@ -22,7 +22,8 @@ A training set smaller than one batch is one batch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias, cast
 
@@ -48,18 +49,20 @@ class Batches(ABC):
 
     steps_per_epoch: int | None = None
 
-    @abstractmethod
     def batch(self, step: int) -> Any:
         """The batch of a step; steps count from 0."""
+        if step < 0:
+            raise DataError(f"steps count from 0; there is no batch of step {step}.")
+        return self._at(step)
 
-    def __call__(self, step: int) -> Any:
-        return self.batch(step)
+    @abstractmethod
+    def _at(self, step: int) -> Any: ...
 
 
 class NoBatches(Batches):
     """The batches of a task without data: always ``()``."""
 
-    def batch(self, step: int) -> tuple[()]:
+    def _at(self, step: int) -> tuple[()]:
         return ()
 
 
@@ -74,14 +77,56 @@ class TensorBatches(Batches):
         self._epoch = -1
         self._parts: tuple[Tensor, ...] = ()
 
-    def batch(self, step: int) -> tuple[Tensor, ...]:
+    def _at(self, step: int) -> tuple[Tensor, ...]:
         epoch, b = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             order = torch.randperm(self.length, generator=generator(self.seed, "order", epoch))
             order = order[: self.steps_per_epoch * self.batch_size].to(self.tensors[0].device)
-            self._epoch, self._parts = epoch, order.split(self.batch_size)
+            self._epoch, self._parts = epoch, torch.split(order, self.batch_size)
         rows = self._parts[b]
         return tuple(t.index_select(0, rows) for t in self.tensors)
+
+
+class Epoch(Dataset[Any]):
+    """One epoch of a map-style dataset, as a dataset of whole batches: item ``b`` is batch ``b``, collated.
+
+    What the dataset draws while it loads a batch depends on (seed, epoch, b) alone, so it does not matter which
+    process loads it, nor what was loaded before.
+    """
+
+    def __init__(self, dataset: Any, plan: Sequence[Any], collate: Callable[[Any], Any], seed: int, epoch: int) -> None:
+        self.dataset, self.plan, self.collate, self.seed, self.epoch = dataset, plan, collate, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, b: int) -> Any:
+        with seeded(self.seed, "items", self.epoch, b):
+            return self.collate(items(self.dataset, self.plan[b]))
+
+    def stream(self, start: int, loader: DataLoader[Any] | None) -> Iterator[Any]:
+        """Batches ``start, start + 1, ...``, made ahead of time by as many processes as the loader has."""
+        if loader is None or not loader.num_workers:
+            return (self[b] for b in range(start, len(self)))
+        return iter(
+            DataLoader(
+                self,
+                batch_size=None,
+                sampler=range(start, len(self)),
+                collate_fn=_unchanged,
+                num_workers=loader.num_workers,
+                pin_memory=loader.pin_memory,
+                timeout=loader.timeout,
+                worker_init_fn=loader.worker_init_fn,
+                multiprocessing_context=loader.multiprocessing_context,
+                prefetch_factor=loader.prefetch_factor,
+                generator=generator(self.seed, "processes", self.epoch),
+            )
+        )
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
 
 
 class MapBatches(Batches):
@@ -89,41 +134,31 @@ class MapBatches(Batches):
 
     def __init__(
         self,
-        dataset: Dataset[Any],
+        dataset: Any,
         plan: Callable[[int], Sequence[Any]],
         collate: Callable[[Any], Any],
         seed: int,
         loader: DataLoader[Any] | None = None,
     ) -> None:
         self.dataset, self.plan, self.collate, self.seed, self.loader = dataset, plan, collate, seed, loader
-        self._epoch, self._lists = 0, plan(0)
-        self.steps_per_epoch: int = len(self._lists)
+        self._epoch = Epoch(dataset, plan(0), collate, seed, 0)
+        self.steps_per_epoch: int = len(self._epoch)
         if not self.steps_per_epoch:
             raise DataError("the loader gives no batch. Give it more samples, a smaller batch or drop_last=False.")
         self._stream: Iterator[Any] = iter(())
         self._next = (-1, -1)
 
-    def _enter(self, epoch: int) -> None:
-        if epoch != self._epoch:
-            self._epoch, self._lists = epoch, self.plan(epoch)
-            if len(self._lists) != self.steps_per_epoch:
+    def _at(self, step: int) -> Any:
+        epoch, b = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch.epoch:
+            self._epoch = Epoch(self.dataset, self.plan(epoch), self.collate, self.seed, epoch)
+            if len(self._epoch) != self.steps_per_epoch:
                 raise DataError(
-                    f"epoch 0 has {self.steps_per_epoch} batches and epoch {epoch} has {len(self._lists)}. "
+                    f"epoch 0 has {self.steps_per_epoch} batches and epoch {epoch} has {len(self._epoch)}. "
                     "A sampler must give the same number of batches in every epoch."
                 )
-
-    def fetch(self, b: int) -> Any:
-        """Batch ``b`` of the present epoch, loaded here; random augmentation depends on (seed, epoch, b) alone."""
-        with seeded(self.seed, "items", self._epoch, b):
-            return self.collate(items(self.dataset, self._lists[b]))
-
-    def batch(self, step: int) -> Any:
-        epoch, b = divmod(step, self.steps_per_epoch)
-        self._enter(epoch)
-        if self.loader is None or not self.loader.num_workers:
-            return self.fetch(b)
         if self._next != (epoch, b):
-            self._stream = in_processes(self.loader, self.fetch, range(b, self.steps_per_epoch))
+            self._stream = self._epoch.stream(b, self.loader)
         self._next = (epoch, b + 1)
         return next(self._stream)
 
@@ -131,8 +166,10 @@ class MapBatches(Batches):
 class StreamBatches(Batches):
     """Batches of a stream, which can only be read forwards: going back, or resuming, reads again from the start."""
 
-    def __init__(self, loader: DataLoader[Any], seed: int, drop_last: bool) -> None:
-        self.loader, self.seed, self.drop_last = loader, seed, drop_last
+    def __init__(self, loader: DataLoader[Any], seed: int) -> None:
+        self.loader, self.seed = loader, seed
+        with suppress(TypeError, NotImplementedError):
+            self.steps_per_epoch = len(loader)
         self._restart()
 
     def _restart(self) -> None:
@@ -140,30 +177,34 @@ class StreamBatches(Batches):
         self._stream: Iterator[Any] = iter(())
         self._random = get_state()
 
+    def _begin_epoch(self) -> None:
+        self._epoch += 1
+        seed = mix(self.seed, "stream", self._epoch)
+        seed_all(seed)
+        if self.loader.generator is not None:
+            self.loader.generator.manual_seed(seed)
+        if callable(set_epoch := getattr(self.loader.dataset, "set_epoch", None)):
+            set_epoch(self._epoch)
+        self._stream = iter(self.loader)
+
     def _advance(self) -> Any:
         """The next batch of this epoch, or the first of the next; the stream has a random state of its own."""
         outside = get_state()
+        set_state(self._random)
         try:
-            set_state(self._random)
-            for attempt in range(2):
-                for batch in self._stream:
-                    if self.drop_last and samples(batch) < cast(int, self.loader.batch_size):
-                        continue
-                    return batch
-                if attempt:
-                    raise DataError(f"the stream gives no batch in epoch {self._epoch}. Is it used up, or empty?")
-                self._epoch += 1
-                seed_all(mix(self.seed, "stream", self._epoch))
-                if self.loader.generator is not None:
-                    self.loader.generator.manual_seed(mix(self.seed, "stream", self._epoch))
-                if callable(set_epoch := getattr(self.loader.dataset, "set_epoch", None)):
-                    set_epoch(self._epoch)
-                self._stream = iter(self.loader)
+            for batch in self._stream:
+                return batch
+            self._begin_epoch()
+            for batch in self._stream:
+                return batch
         finally:
             self._random = get_state()
             set_state(outside)
+        raise DataError(
+            f"the stream gives no full batch in epoch {self._epoch}: it is empty, shorter than a batch, or used up."
+        )
 
-    def batch(self, step: int) -> Any:
+    def _at(self, step: int) -> Any:
         if step < self._step:
             self._restart()
         while self._step < step:
@@ -186,11 +227,12 @@ def batches(data: Data, batch_size: int, seed: int) -> Batches:
         return TensorBatches(data, batch_size, seed)
     if isinstance(data, DataLoader):
         if isinstance(data.dataset, IterableDataset):
-            return StreamBatches(data, seed, drop_last=False)
+            return StreamBatches(data, seed)
         return MapBatches(data.dataset, partial(loader_plan, data, seed), data.collate_fn, seed, data)
     if isinstance(data, IterableDataset):
-        return StreamBatches(DataLoader(data, batch_size), seed, drop_last=True)
-    return MapBatches(data, partial(shuffled_plan, length(data), batch_size, seed), default_collate, seed)
+        return StreamBatches(DataLoader(data, batch_size, drop_last=True), seed)
+    n = len(cast(Any, data))
+    return MapBatches(data, partial(shuffled_plan, n, batch_size, seed), default_collate, seed)
 
 
 def shuffled_plan(n: int, batch_size: int, seed: int, epoch: int) -> Sequence[list[int]]:
@@ -229,39 +271,6 @@ def items(dataset: Any, rows: Any) -> Any:
     return [dataset[i] for i in rows]
 
 
-class _Fetched(Dataset[Any]):
-    """A dataset whose items are whole batches, so that a loader's processes can make them."""
-
-    def __init__(self, fetch: Callable[[int], Any]) -> None:
-        self.fetch = fetch
-
-    def __getitem__(self, b: int) -> Any:
-        return self.fetch(b)
-
-
-def _unchanged(batch: Any) -> Any:
-    return batch
-
-
-def in_processes(loader: DataLoader[Any], fetch: Callable[[int], Any], which: Iterable[int]) -> Iterator[Any]:
-    """``fetch(b) for b in which``, made ahead of time by as many processes as the loader has."""
-    return iter(
-        DataLoader(
-            _Fetched(fetch),
-            batch_size=None,
-            sampler=which,
-            collate_fn=_unchanged,
-            num_workers=loader.num_workers,
-            pin_memory=loader.pin_memory,
-            timeout=loader.timeout,
-            worker_init_fn=loader.worker_init_fn,
-            multiprocessing_context=loader.multiprocessing_context,
-            prefetch_factor=loader.prefetch_factor,
-            generator=torch.Generator().manual_seed(0),
-        )
-    )
-
-
 # ------------------------------------------------------------------------------------------------------- evaluation
 
 
@@ -270,7 +279,7 @@ def in_order(data: Data, batch_size: int) -> Iterator[tuple[Any, int]]:
     if data is None:
         yield (), 1
     elif isinstance(data, tuple):
-        for parts in zip(*(t.split(batch_size) for t in data), strict=True):
+        for parts in zip(*(torch.split(t, batch_size) for t in data), strict=True):
             yield parts, len(parts[0])
     elif isinstance(data, IterableDataset) or (
         isinstance(data, DataLoader) and isinstance(data.dataset, IterableDataset)
@@ -280,25 +289,26 @@ def in_order(data: Data, batch_size: int) -> Iterator[tuple[Any, int]]:
             yield batch, samples(batch)
     elif isinstance(data, DataLoader):
         plan = loader_plan(data, 0, 0, keep_last=True)
-        source = MapBatches(data.dataset, lambda epoch: plan, data.collate_fn, 0, data)
-        for b, rows in enumerate(plan):
-            yield source.batch(b), len(rows) if isinstance(rows, (list, tuple)) else 1
+        stream = Epoch(data.dataset, plan, data.collate_fn, 0, 0).stream(0, data)
+        for rows, batch in zip(plan, stream, strict=True):
+            yield batch, len(rows) if isinstance(rows, (list, tuple)) else samples(batch)
     else:
-        n = length(data)
+        n = len(cast(Any, data))
         for start in range(0, n, batch_size):
             rows = list(range(start, min(start + batch_size, n)))
             yield default_collate(items(data, rows)), len(rows)
 
 
 def length(data: Data) -> int | None:
-    """The number of samples, or None where it is not known (no data, a stream)."""
-    if data is None or isinstance(data, IterableDataset):
+    """The number of samples in a split, or None where it is not known (no data, a stream)."""
+    if data is None:
         return None
     if isinstance(data, tuple):
         return len(data[0])
-    if isinstance(data, DataLoader):
-        return length(data.dataset)
-    return len(cast(Any, data))
+    try:
+        return len(cast(Any, data.dataset if isinstance(data, DataLoader) else data))
+    except (TypeError, NotImplementedError):
+        return None
 
 
 def samples(batch: Any) -> int:
@@ -331,45 +341,37 @@ def to_device(batch: Any, device: torch.device) -> Any:
 
 def checked(data: Any, what: str) -> Data:
     """``data`` in the form that the rest relies on, or an error that names the split."""
-    if data is None or isinstance(data, (DataLoader, IterableDataset)):
-        checked_data = cast(Data, data)
+    if type(data) is TensorDataset:
+        data = data.tensors
+    if isinstance(data, tuple):
+        _check_tensors(data, what)
     elif isinstance(data, Tensor):
-        raise DataError(
-            f"{what} is one tensor of shape {tuple(data.shape)}. Give a tuple: ({what},) or (inputs, targets)."
-        )
-    elif isinstance(data, (tuple, list)) and all(isinstance(t, Tensor) for t in data):
-        checked_data = tuple(data)
-        _check_tensors(checked_data, what)
-    elif type(data) is TensorDataset:
-        checked_data = data.tensors
-        _check_tensors(checked_data, what)
-    elif (
-        hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, (tuple, list, str, Mapping))
-    ):
-        checked_data = cast(Data, data)
-    else:
+        raise DataError(f"{what} is one tensor of shape {tuple(data.shape)}. Give a tuple: (inputs, targets).")
+    elif isinstance(data, list) and data and all(isinstance(t, Tensor) for t in data):
+        raise DataError(f"{what} is a list of tensors. Give a tuple, (inputs, targets), or a list of samples.")
+    elif data is not None and not isinstance(data, (DataLoader, Dataset)) and not _is_map_style(data):
         raise DataError(
             f"{what} is a {type(data).__name__}. Give a tuple of tensors, a Dataset, a DataLoader, or None (no data)."
         )
-    if length_if_known(checked_data) == 0:
+    if length(data) == 0:
         raise DataError(f"{what} is empty: it holds 0 samples.")
-    return checked_data
+    return cast(Data, data)
 
 
-def length_if_known(data: Data) -> int | None:
-    """:func:`length`, and None for a loader whose dataset does not say."""
-    try:
-        return length(data)
-    except (TypeError, NotImplementedError):
-        return None
+def _is_map_style(data: Any) -> bool:
+    """Whether ``data[i]`` is a sample: so for lists and Hugging Face datasets, not for arrays, frames and dicts."""
+    table = isinstance(data, (str, bytes, Mapping)) or hasattr(data, "dtype") or hasattr(data, "iloc")
+    return not table and hasattr(data, "__len__") and hasattr(data, "__getitem__")
 
 
-def _check_tensors(tensors: tuple[Tensor, ...], what: str) -> None:
+def _check_tensors(tensors: tuple[Any, ...], what: str) -> None:
     if not tensors:
         raise DataError(f"{what} is an empty tuple. Give at least one tensor, or None for a task without data.")
     for i, t in enumerate(tensors):
+        if not isinstance(t, Tensor):
+            raise DataError(f"{what}: entry {i} is a {type(t).__name__}, not a tensor. Use torch.as_tensor(...).")
         if t.ndim == 0:
-            raise DataError(f"{what}[{i}] has shape (): its first dimension must count the samples.")
+            raise DataError(f"{what}: entry {i} has shape (): its first dimension must count the samples.")
     lengths = [len(t) for t in tensors]
     if len(set(lengths)) > 1:
-        raise DataError(f"the tensors of {what} hold {', '.join(map(str, lengths))} samples: they must agree.")
+        raise DataError(f"{what}: the tensors hold {', '.join(map(str, lengths))} samples. They must agree.")

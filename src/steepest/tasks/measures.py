@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor
@@ -20,9 +21,15 @@ def cross_entropy(output: Tensor, batch: Any) -> Tensor:
 
 def error(output: Tensor, batch: Any) -> Tensor:
     """The share of labels that the largest logit misses, in [0, 1]."""
-    return (output.argmax(-1) != batch[1]).to(output.dtype).mean()
+    missed: Tensor = output.argmax(-1) != batch[1]
+    return missed.to(output.dtype).mean()
 
 
 def accuracy(output: Tensor, batch: Any) -> Tensor:
     """The share of labels that the largest logit hits, in [0, 1]."""
-    return (output.argmax(-1) == batch[1]).to(output.dtype).mean()
+    return 1 - error(output, batch)
+
+
+def bits(output: Tensor, batch: Any) -> Tensor:
+    """:func:`cross_entropy` in bits: nats / log 2."""
+    return cross_entropy(output, batch) / math.log(2)

@@ -29,7 +29,8 @@ def _start(dimension: int) -> nn.Module:
     return Point(torch.randn(dimension))
 
 
-def _point(model: nn.Module, batch: Any) -> Any:
+def at_point(model: nn.Module, batch: Any) -> Any:  # noqa: ARG001 - a forward pass takes a batch
+    """The forward pass of a task without inputs."""
     return model()
 
 
@@ -72,7 +73,7 @@ def quadratic(
 
     Source: the noisy quadratic model of Zhang et al. 2019, arXiv:1907.04164, section 3.
     """
-    if dimension < 1 or condition < 1 or noise < 0 or samples < 2:
+    if dimension < 1 or not 1 <= condition < math.inf or not 0 <= noise < math.inf or samples < 2:
         raise TaskError(
             "quadratic needs dimension >= 1, condition >= 1, noise >= 0 and samples >= 2; given "
             f"dimension={dimension}, condition={condition}, noise={noise}, samples={samples}."
@@ -88,7 +89,7 @@ def quadratic(
         loss=partial(_loss, root.to(torch.float32), noise),
         train=(xi,) if noise else None,
         validation=None,
-        forward=_point,
+        forward=at_point,
         batch_size=16,
         steps=500,
         eval_every=25,

@@ -32,10 +32,14 @@ def generator(*parts: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(mix(*parts))
 
 
+def _cuda_in_use() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
 def seed_all(seed: int) -> None:
     """Seed torch (CPU, and CUDA where it is in use), Python's ``random`` and, where it is imported, numpy."""
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
+    if _cuda_in_use():
         torch.cuda.manual_seed_all(seed)
     random.seed(seed)
     if numpy := sys.modules.get("numpy"):
@@ -45,7 +49,7 @@ def seed_all(seed: int) -> None:
 def get_state() -> dict[str, Any]:
     """The state of every generator that :func:`seed_all` seeds."""
     state: dict[str, Any] = {"torch": torch.get_rng_state(), "python": random.getstate()}
-    if torch.cuda.is_initialized():
+    if _cuda_in_use():
         state["cuda"] = torch.cuda.get_rng_state_all()
     if numpy := sys.modules.get("numpy"):
         state["numpy"] = numpy.random.get_state()

@@ -7,13 +7,13 @@ walking the package and called when they are loaded, so a task costs nothing, an
 from __future__ import annotations
 
 import ast
-import functools
 import importlib
 import inspect
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -37,9 +37,18 @@ class Builtin:
             if argument not in parameters:
                 known = did_you_mean(argument, parameters) if parameters else "It takes none."
                 raise ArgumentError(f"task {self.name} takes no argument {argument!r}. {known}")
+            arguments[argument] = self._number(argument, arguments[argument], parameters[argument].default)
         task = self.function(**arguments)
         changed = [f"{n}={arguments[n]!r}" for n, p in parameters.items() if arguments.get(n, p.default) != p.default]
         return replace(task, name=f"{self.name}({', '.join(changed)})" if changed else self.name)
+
+    def _number(self, argument: str, value: Any, default: Any) -> Any:
+        """The value in the type of the default, so that equal arguments give equal names: 1000.0 is 1000."""
+        wanted = (int, float) if type(default) is float else type(default)
+        if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(default, bool):
+            kind = "number" if type(default) is float else type(default).__name__
+            raise ArgumentError(f"task {self.name}: {argument} must be a {kind}; given {value!r}.")
+        return int(value) if isinstance(value, float) and value.is_integer() else value
 
     @property
     def summary(self) -> str:
@@ -115,6 +124,9 @@ def _literals(text: str, arguments: str) -> dict[str, Any]:
 def load_object(text: str) -> Task:
     """The task that ``module:attribute`` points to."""
     module_name, _, path = text.partition(":")
+    if module_name.endswith(".py"):
+        dotted = module_name[:-3].replace("/", ".").replace(os.sep, ".")
+        raise TaskError(f"task {text!r} names a file. Name the module instead: {dotted}:{path or 'my_task'}.")
     if not re.fullmatch(r"\w+(\.\w+)*", module_name) or not re.fullmatch(r"\w+(\.\w+)*", path):
         raise TaskError(f"cannot read the task {text!r}. Write a built-in name, or module:attribute.")
     here = os.getcwd()
@@ -150,11 +162,11 @@ def load_object(text: str) -> Task:
     return found
 
 
-@functools.cache
-def needs(module: str, package: str, extra: str) -> Any:
-    """Import a library that only some tasks need, or say how to install it."""
+@contextmanager
+def guest(package: str, extra: str) -> Iterator[None]:
+    """Around the import of a library that only some tasks need: if it is missing, say how to install it."""
     try:
-        return importlib.import_module(module)
+        yield
     except ModuleNotFoundError as failure:
         raise TaskError(
             f"this task needs {package}, which is not installed: pip install 'steepest[{extra}]'"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from steepest.core.errors import SteepestError, UnknownName, did_you_mean
-from steepest.tasks.data import Batches, Data, batches, checked, in_order, length_if_known, to_device
+from steepest.tasks.data import Batches, Data, batches, checked, in_order, length, to_device
 from steepest.tasks.randomness import seeded
 
 Split: TypeAlias = Literal["train", "validation", "test"]
@@ -110,6 +111,8 @@ class Task:
                 f"task {self.name!r} has no metric {self.metric!r}. {did_you_mean(self.metric, known)} "
                 f"It measures: {', '.join(known)}."
             )
+        for what in ("metrics", "facts"):
+            object.__setattr__(self, what, dict(getattr(self, what)))
         for split in SPLITS:
             object.__setattr__(self, split, checked(getattr(self, split), f"{split} of task {self.name!r}"))
 
@@ -129,7 +132,7 @@ class Task:
         """The training batches of a seed: an object with ``batch(step)`` and ``steps_per_epoch``."""
         return batches(self.train, self.batch_size, seed)
 
-    @property
+    @cached_property
     def steps_per_epoch(self) -> int | None:
         """Training steps in one pass over the data; None where there is no data, or a stream of unknown length."""
         return self.batches(0).steps_per_epoch
@@ -138,6 +141,11 @@ class Task:
     def eval_interval(self) -> int:
         """Steps between evaluations: ``eval_every``, or a twentieth of the run."""
         return self.eval_every or max(1, self.steps // 20)
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that can be evaluated; without a ``test`` the last one is missing."""
+        return SPLITS if self.test is not None else SPLITS[:2]
 
     def training_loss(self, model: nn.Module, batch: Any) -> Tensor:
         """Forward pass and loss of one batch, checked to be a scalar."""
@@ -164,9 +172,9 @@ class Task:
         if split not in SPLITS:
             raise UnknownName(f"no split {split!r}. {did_you_mean(str(split), SPLITS)}")
         data: Data = getattr(self, split)
-        if split == "test" and data is None and self.validation is not None:
-            raise TaskError(f"task {self.name!r} has no test split.")
-        device = next(model.parameters()).device
+        if split not in self.splits:
+            raise TaskError(f"task {self.name!r} has no {split} split. It has: {', '.join(self.splits)}.")
+        device = next((p.device for p in model.parameters()), torch.device("cpu"))
         modes = [(module, module.training) for module in model.modules()]
         totals = dict.fromkeys(["loss", *self.metrics], 0.0)
         count = 0
@@ -227,6 +235,6 @@ class Task:
             "description": self.description,
             "source": self.source,
             "parameters": self.parameters(),
-            "samples": {split: length_if_known(getattr(self, split)) for split in SPLITS},
+            "samples": {split: length(getattr(self, split)) for split in SPLITS},
             "facts": dict(self.facts),
         }

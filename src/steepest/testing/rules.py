@@ -1,0 +1,326 @@
+"""What every update rule must do, as checks that any author can run.
+
+.. code-block:: python
+
+    import pytest
+    from steepest.testing import RULE_CHECKS, rule_variants
+
+    @pytest.mark.parametrize("check", RULE_CHECKS, ids=lambda check: check.__name__)
+    @pytest.mark.parametrize("rule", rule_variants(MyRule), ids=repr)
+    def test_my_rule(rule, check):
+        check(rule)
+
+or, in one line, ``rule_contract(MyRule())``. A check raises AssertionError and says what it saw.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import itertools
+import math
+import pickle
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from steepest.core.chain import chain
+from steepest.core.errors import HyperparameterError
+from steepest.core.rule import Bounds, Rule, hyper
+from steepest.core.rule import rule as make_rule
+from steepest.core.trace import flatten, rebuild, trace_update
+
+DTYPES = (torch.float32, torch.float64)
+SHAPES: tuple[tuple[int, ...], ...] = ((5,), (3, 4), (2, 1, 3, 2), (), (0,), (2, 0))
+STEPS = 3
+SECTIONS = ("Args:", "Shapes:", "Memory:", "Source:", "Example:")
+
+
+@make_rule
+class _Half(Rule):
+    """A neighbour in a chain: halves the direction."""
+
+    factor: float = hyper(default=0.5, bounds="(0, 1)")
+
+    def update(self, g: Any, s: Any, p: Any, k: Any) -> tuple[Any, Any]:
+        return 0.5 * g, s
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise AssertionError with the message unless the condition holds."""
+    if not condition:
+        raise AssertionError(message)
+
+
+def gradients(shape: Sequence[int], dtype: torch.dtype, n: int, seed: int = 0) -> list[Tensor]:
+    """Gradients of many sizes, the same for the same seed."""
+    generator = torch.Generator().manual_seed(seed)
+    draw = [torch.randn(n, *shape, generator=generator, dtype=torch.float64) for _ in range(2)]
+    return list((draw[0] * 10.0 ** draw[1]).to(dtype))
+
+
+def hyperparameters(rule: Rule) -> dict[str, Bounds]:
+    """The bounds of every hyperparameter."""
+    fields = dataclasses.fields(rule)  # type: ignore[arg-type]
+    return {f.name: f.metadata["bounds"] for f in fields if "bounds" in f.metadata}
+
+
+def nearby(value: float, bounds: Bounds) -> list[float]:
+    """Three different values inside the bounds, the first of them the given one."""
+    tries = [value, 0.9 * value, 0.5 * value, 0.05, 0.3, 2.0, 1.0, 0.0]
+    return list(dict.fromkeys(x for x in tries if x in bounds and math.isfinite(x)))[:3]
+
+
+def rule_variants(cls: type[Rule]) -> list[Rule]:
+    """A rule with its default hyperparameters in every combination of its flags."""
+    hints = typing.get_type_hints(cls)
+    choices: dict[str, tuple[Any, ...]] = {}
+    for f in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if hints[f.name] is bool:
+            choices[f.name] = (False, True)
+        elif typing.get_origin(hints[f.name]) is Literal:
+            choices[f.name] = typing.get_args(hints[f.name])
+    return [cls(**dict(zip(choices, values, strict=True))) for values in itertools.product(*choices.values())]
+
+
+def step(rule: Rule, g: Any, s: Any, p: Any, t: Any, memory: Any) -> tuple[Any, Any, Any]:
+    """One step of a rule alone: ``(direction, new state, new memory)``."""
+    k = rule.scalars(t) if rule.measures() else None
+    sums = [float(term.double().sum()) for term in rule.measure(g, s, p, k)]
+    k, memory = rule.combine(t, memory, sums)
+    u, s = rule.update(g, s, p, k)
+    return u, s, memory
+
+
+def walks(
+    rule: Rule, shape: Sequence[int], dtype: torch.dtype, n: int = STEPS
+) -> Iterator[tuple[Tensor, Any, Tensor, Any]]:
+    """``(g, state before, direction, state after)`` of a few steps."""
+    start = torch.linspace(-1, 1, math.prod(shape), dtype=dtype).reshape(tuple(shape))
+    p, s, memory = start, rule.init(start), rule.start()
+    for t, g in enumerate(gradients(shape, dtype, n), start=1):
+        u, new, memory = step(rule, g, s, p, t, memory)
+        yield g, s, u, new
+        p, s = p - u, new
+
+
+def check_pure(rule: Rule) -> None:
+    """``update`` writes none of its arguments, and the same arguments give the same result, bit for bit."""
+    p, g = torch.linspace(-1, 1, 5), gradients((5,), torch.float32, 1)[0]
+    s, memory = rule.init(p), rule.start()
+    for t in range(1, STEPS + 1):
+        before = copy.deepcopy((g, s, p, memory))
+        first, second = (step(rule, g, s, p, t, memory) for _ in range(2))
+        for was, now in zip(flatten(before), flatten((g, s, p, memory)), strict=True):
+            require(_same(was, now), f"{rule}: step {t} changed one of its arguments from {was} to {now}.")
+        for a, b in zip(flatten(first), flatten(second), strict=True):
+            require(_same(a, b), f"{rule}: step {t} gave {a}, and {b} from the same arguments.")
+        _, s, memory = first
+
+
+def _same(a: Any, b: Any) -> bool:
+    return torch.equal(a, b) if isinstance(a, Tensor) else bool(a == b)
+
+
+def check_shape_and_dtype(rule: Rule) -> None:
+    """The direction has the parameter's shape and dtype, also for 0-d and empty tensors, in float32 and float64."""
+    for dtype, shape in itertools.product(DTYPES, SHAPES):
+        for g, _, u, _ in walks(rule, shape, dtype):
+            require(
+                u.shape == g.shape and u.dtype == dtype,
+                f"{rule}: for {tuple(shape)} {dtype} the direction is {tuple(u.shape)} {u.dtype}.",
+            )
+
+
+def check_state(rule: Rule) -> None:
+    """The state is the class's ``State``, and a step keeps its fields, shapes and dtypes; it survives pickling."""
+    for dtype, shape in itertools.product(DTYPES, SHAPES):
+        for _, s, _, new in walks(rule, shape, dtype):
+            require(isinstance(s, rule.State), f"{rule}: init gave a {type(s).__name__}, not its State.")
+            require(type(new) is type(s), f"{rule}: update turned {type(s).__name__} into {type(new).__name__}.")
+            for name, old, now in zip(s._fields, s, new, strict=True):
+                require(
+                    (now.shape, now.dtype) == (old.shape, old.dtype),
+                    f"{rule}: state {name} went from {tuple(old.shape)} {old.dtype} to {tuple(now.shape)} {now.dtype}.",
+                )
+    s = rule.init(torch.zeros(2))
+    require(type(pickle.loads(pickle.dumps(s))) is type(s), f"{rule}: its state does not survive pickling.")
+    start = rule.start()
+    require(isinstance(start, rule.Memory), f"{rule}: start gave a {type(start).__name__}, not its Memory.")
+
+
+def check_finite(rule: Rule) -> None:
+    """Finite gradients, zeros and the first step among them, give finite directions."""
+    for dtype in DTYPES:
+        p = torch.ones(4, dtype=dtype)
+        zero = torch.zeros_like(p)
+        s, memory = rule.init(p), rule.start()
+        for t, g in enumerate([zero, *gradients((4,), dtype, 4), zero, zero], start=1):
+            u, s, memory = step(rule, g, s, p, t, memory)
+            require(bool(torch.isfinite(u).all()), f"{rule}: gradient {g.tolist()} gave {u.tolist()} at step {t}.")
+
+
+def check_scalars(rule: Rule) -> None:
+    """All that a step needs from the host is a tuple of numbers, none of them NaN, at early and at late steps."""
+    for t in (1, 2, 3, 10, 1_000, 10_000_000):
+        k = rule.scalars(t) if rule.measures() else None
+        sums = [1.0] * len(rule.measure(torch.ones(1), rule.init(torch.ones(1)), torch.ones(1), k))
+        k, memory = rule.combine(t, rule.start(), sums)
+        for name, value in [*zip(k._fields, k, strict=True), *zip(memory._fields, memory, strict=True)]:
+            require(
+                isinstance(value, (int, float)) and not math.isnan(value),
+                f"{rule}: {name} is {value!r} at step {t}; it must be a number.",
+            )
+
+
+def check_vmap(rule: Rule) -> None:
+    """Members stacked along a new axis, each with its own hyperparameters and step count, equal members one by one."""
+    options = {name: nearby(getattr(rule, name), bounds) for name, bounds in hyperparameters(rule).items()}
+    members = [dataclasses.replace(rule, **{n: v[i % len(v)] for n, v in options.items()}) for i in range(3)]  # type: ignore[type-var]
+    values = {n: torch.tensor([getattr(m, n) for m in members], dtype=torch.float64) for n in options}
+    stacked = dataclasses.replace(rule, **values)  # type: ignore[type-var]
+    for dtype, shape in itertools.product(DTYPES, ((4,), (2, 3), ())):
+        p = torch.stack(gradients(shape, dtype, 3, seed=1))
+        states, memories = [m.init(x) for m, x in zip(members, p, strict=True)], [m.start() for m in members]
+        together = rebuild(states[0], [torch.stack(leaves) for leaves in zip(*map(flatten, states), strict=True)])
+        memory = stacked.start()
+        for t in range(STEPS):
+            g = torch.stack(gradients(shape, dtype, 3, seed=2 + t))
+            counts = [t + 1 + 4 * i for i in range(3)]
+            u, together, memory = _stacked_step(stacked, g, together, p, counts, memory)
+            for i, member in enumerate(members):
+                alone, states[i], memories[i] = step(member, g[i], states[i], p[i], counts[i], memories[i])
+                for a, b in zip(flatten((u, together)), flatten((alone, states[i])), strict=True):
+                    seen = f"{rule}: member {i} of a stack is not itself alone."
+                    torch.testing.assert_close(a[i], b, msg=seen)
+
+
+def _stacked_step(rule: Rule, g: Tensor, s: Any, p: Tensor, counts: list[int], memory: Any) -> tuple[Tensor, Any, Any]:
+    def numbers(k: Any) -> Any:
+        wide = [torch.as_tensor(x, dtype=torch.float64).expand(len(counts)).to(g.dtype) for x in flatten(k)]
+        return rebuild(k, wide)
+
+    t = torch.tensor(counts, dtype=torch.float64)
+    sums: list[Tensor] = []
+    if rule.measures():
+        terms = torch.vmap(rule.measure)(g, s, p, numbers(rule.scalars(t)))
+        sums = [term.double().reshape(len(counts), -1).sum(1) for term in terms]
+    k, memory = rule.combine(t, memory, sums)
+    u, s = torch.vmap(rule.update)(g, s, p, numbers(k))
+    return u, s, memory
+
+
+def check_formula(rule: Rule) -> None:
+    """An elementwise rule is a formula: it can be written down from stand-ins for its tensors."""
+    if rule.scope != "element":
+        return
+    k = rule.scalars(1) if rule.measures() else None
+    sums = [1.0] * len(rule.measure(torch.ones(1), rule.init(torch.ones(1)), torch.ones(1), k))
+    k, _ = rule.combine(1, rule.start(), sums)
+    trace_update(chain(rule), (rule.init(torch.ones(1)),), (k,))
+
+
+def check_chain(rule: Rule) -> None:
+    """In a chain a rule does what it does alone; nesting does not matter."""
+    joined = chain(_Half(), rule, _Half())
+    require(
+        joined == chain(_Half(), chain(rule, _Half())) == chain(chain(_Half(), rule), _Half()),
+        f"{rule}: chains with it are not associative.",
+    )
+    p, g = torch.linspace(-1, 1, 5), gradients((5,), torch.float32, 1)[0]
+    k = rule.scalars(1) if rule.measures() else None
+    sums = [float(term.double().sum()) for term in rule.measure(0.5 * g, rule.init(p), p, k)]
+    k, _ = rule.combine(1, rule.start(), sums)
+    u, s = joined.update(g, joined.init(p), p, (_Half().scalars(1), k, _Half().scalars(1)))
+    alone, after, _ = step(rule, 0.5 * g, rule.init(p), p, 1, rule.start())
+    for a, b in zip(flatten((u, s[1])), flatten((0.5 * alone, after)), strict=True):
+        require(torch.equal(a, b), f"{rule}: in a chain it gave {a}, alone {b}.")
+
+
+def check_hyperparameters(rule: Rule) -> None:
+    """Every number has bounds, and a value outside them is refused with a message that names it."""
+    for f in dataclasses.fields(rule):  # type: ignore[arg-type]
+        number = isinstance(getattr(rule, f.name), (int, float)) and not isinstance(getattr(rule, f.name), bool)
+        require(not number or "bounds" in f.metadata, f"{rule}: {f.name} has no bounds; declare it with hyper(...).")
+    for name, bounds in hyperparameters(rule).items():
+        bad: list[Any] = [math.nan, "0.1", None, True]
+        if math.isfinite(bounds.low):
+            bad.append(bounds.low - 1 if bounds.text[0] == "[" else bounds.low)
+        if math.isfinite(bounds.high):
+            bad.append(bounds.high + 1 if bounds.text[-1] == "]" else bounds.high)
+        for value in bad:
+            try:
+                dataclasses.replace(rule, **{name: value})  # type: ignore[type-var]
+            except HyperparameterError as error:
+                require(name in str(error), f"{rule}: the error for {name}={value!r} does not name it: {error}")
+            else:
+                raise AssertionError(f"{rule}: {name}={value!r} is accepted, though its bounds are {bounds.text}.")
+
+
+def check_value(rule: Rule) -> None:
+    """A rule is a value: frozen, hashable, equal to its copies, and its structure does not depend on its numbers."""
+    for twin in (copy.deepcopy(rule), pickle.loads(pickle.dumps(rule)), dataclasses.replace(rule)):  # type: ignore[type-var]
+        require(twin == rule and hash(twin) == hash(rule), f"{rule}: a copy is not equal to it.")
+    for name, bounds in hyperparameters(rule).items():
+        try:
+            setattr(rule, name, 0.5)
+        except dataclasses.FrozenInstanceError:
+            pass
+        else:
+            raise AssertionError(f"{rule}: {name} can be assigned; make the class with @rule.")
+        for value in nearby(getattr(rule, name), bounds):
+            moved = dataclasses.replace(rule, **{name: value})  # type: ignore[type-var]
+            require(
+                moved.structure() == rule.structure(),
+                f"{rule}: {name}={value} changes its structure, so moving it would recompile.",
+            )
+
+
+def check_docstring(rule: Rule) -> None:
+    """The docstring holds the maths, every argument, shapes, memory, source and an example.
+
+    A rule that only looks (``transparent``) has no maths and need not name a source.
+    """
+    text = inspect.getdoc(type(rule)) or ""
+    for section in SECTIONS:
+        needed = not (rule.transparent and section == "Source:")
+        require(section in text or not needed, f"{type(rule).__name__}: the docstring lacks {section!r}.")
+    require(rule.transparent or ":math:" in text or ".. math::" in text, f"{type(rule).__name__}: no maths.")
+    require(">>> " in text, f"{type(rule).__name__}: the example is not one that can be run (>>>).")
+    for f in dataclasses.fields(rule):  # type: ignore[arg-type]
+        require(f"{f.name}:" in text, f"{type(rule).__name__}: the docstring does not explain {f.name!r}.")
+
+
+def check_torch_names(rule: Rule) -> None:
+    """Names under which torch.optim keeps the same state belong to fields that exist, each once."""
+    names: dict[str, str] = getattr(rule, "torch_names", {})
+    fields = {*rule.State._fields, *rule.Memory._fields}
+    require(set(names) <= fields, f"{rule}: torch_names speaks of {sorted(set(names) - fields)}, which it has not.")
+    require(len(set(names.values())) == len(names), f"{rule}: torch_names gives two fields one name.")
+
+
+RULE_CHECKS: tuple[Callable[[Rule], None], ...] = (
+    check_pure,
+    check_shape_and_dtype,
+    check_state,
+    check_finite,
+    check_scalars,
+    check_vmap,
+    check_formula,
+    check_chain,
+    check_hyperparameters,
+    check_value,
+    check_docstring,
+    check_torch_names,
+)
+"""Every check of the contract; each takes a rule."""
+
+
+def rule_contract(rule: Rule) -> None:
+    """Run all checks on one rule."""
+    for check in RULE_CHECKS:
+        check(rule)

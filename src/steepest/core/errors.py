@@ -46,6 +46,26 @@ class UnknownName(SteepestError, LookupError):
         return str(self.args[0]) if self.args else ""
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a misspelt one most likely meant: fewest edits, then equal length; None when none is near.
+
+    >>> nearest("adamv", ["adam", "adamw", "sgd"]), nearest("xyz", ["adam", "sgd"])
+    ('adamw', None)
+    """
+    options = difflib.get_close_matches(name, sorted(set(known)), n=8, cutoff=0.6)
+    return min(options, key=lambda o: (_edits(name, o), abs(len(o) - len(name))), default=None)
+
+
+def _edits(a: str, b: str) -> int:
+    """Insertions, deletions and substitutions from one word to the other (Levenshtein's distance)."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        last, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (x != y))
+    return row[-1]
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence that offers the nearest known name, or lists them all when none is near.
 
@@ -55,8 +75,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     'Known: lion, sgd.'
     """
     options = sorted(set(known))
-    near = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
-    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(options)}."
+    near = nearest(name, options)
+    return f"Did you mean {near!r}?" if near else f"Known: {', '.join(options)}."
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UnknownName:

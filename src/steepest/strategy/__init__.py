@@ -1,6 +1,7 @@
 """A whole training strategy as one value, with an exact text form."""
 
 from steepest.strategy.decay_all import DecayAll as DecayAll
+from steepest.strategy.partition import Partition as Partition
 from steepest.strategy.table import collect as collect
 from steepest.strategy.table import lookup as lookup
 from steepest.strategy.table import names as names

@@ -13,12 +13,10 @@ The grammar, a small part of Python's own expressions:
 from __future__ import annotations
 
 import ast
-import difflib
 import math
-from collections.abc import Iterable
 from typing import Any
 
-from steepest.core.errors import HyperparameterError, SteepestError, UnknownName, unknown
+from steepest.core.errors import HyperparameterError, SteepestError, UnknownName, nearest, unknown
 from steepest.core.piece import ArgumentError, Kind, Piece
 from steepest.strategy.table import table
 from steepest.strategy.value import Strategy, StrategyError
@@ -69,6 +67,8 @@ class _Reader:
         except SyntaxError as error:
             hint = " (pieces are joined with '|')" if error.msg == "invalid syntax" else ""
             raise self.wrong(_plain(error.msg) + hint, max(0, (error.offset or 1) - 1)) from None
+        except UnicodeError:
+            raise StrategySyntaxError("this text holds characters that are no text.") from None
         except (RecursionError, MemoryError):
             raise StrategySyntaxError("this text is nested too deeply to be a strategy.") from None
         strategy = Strategy(*parts)
@@ -162,11 +162,6 @@ def _operands(tree: ast.expr) -> list[ast.expr]:
         else:
             found.append(node)
     return found[::-1]
-
-
-def nearest(name: str, options: Iterable[str]) -> str | None:
-    """The one known name that a misspelt one is near to."""
-    return next(iter(difflib.get_close_matches(name, sorted(options), n=1, cutoff=0.6)), None)
 
 
 def _plain(message: str) -> str:

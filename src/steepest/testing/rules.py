@@ -195,7 +195,7 @@ def check_vmap(rule: Rule) -> None:
             for i, member in enumerate(members):
                 alone, states[i], memories[i] = step(member, g[i], states[i], p[i], counts[i], memories[i])
                 for a, b in zip(flatten((u, together)), flatten((alone, states[i])), strict=True):
-                    seen = f"{rule}: member {i} of a stack is not itself alone."
+                    seen = f"{rule}: member {i} of a stack gave {a[i].tolist()}, alone {b.tolist()}."
                     torch.testing.assert_close(a[i], b, msg=seen)
 
 

@@ -1,0 +1,102 @@
+"""What torch.optim lacks, step by step against optax.
+
+One table lists our piece, optax's transformation with the same meaning, and the tolerance.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+from steepest.core.chain import Chain, chain
+from steepest.core.piece import Piece
+from steepest.rules import LearningRate, RMSprop, adam, adamw, lion, nadam, nadamw, sgd, sgd_ema, sgdw
+from steepest.testing import Descent
+
+jax = pytest.importorskip("jax")
+optax = pytest.importorskip("optax")
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_platforms", "cpu")
+torch.set_num_threads(1)
+
+STEPS = 30
+
+
+@dataclass(frozen=True)
+class Case:
+    """A piece or chain, and optax's counterpart."""
+
+    ours: Piece | Chain
+    theirs: Any
+    rtol64: float = 1e-12
+    rtol32: float = 1e-5
+
+
+def fully_decoupled(lr: float, weight_decay: float, **adam: Any) -> Any:
+    return optax.chain(
+        optax.scale_by_adam(**adam), optax.scale(lr), optax.add_decayed_weights(weight_decay), optax.scale(-1.0)
+    )
+
+
+def decoupled(momentum: Any, lr: float, weight_decay: float) -> Any:
+    return optax.chain(momentum, optax.add_decayed_weights(weight_decay), optax.scale(-lr))
+
+
+def coupled(momentum: Any, lr: float, weight_decay: float) -> Any:
+    return optax.chain(optax.add_decayed_weights(weight_decay), momentum, optax.scale(-lr))
+
+
+CASES = [
+    Case(lion(), optax.lion(1e-4, weight_decay=0.0)),
+    Case(lion(1e-3, (0.95, 0.98), 0.1), optax.lion(1e-3, 0.95, 0.98, weight_decay=0.1)),
+    Case(lion(1e-2, (0.0, 0.5), 1.0), optax.lion(1e-2, 0.0, 0.5, weight_decay=1.0)),
+    Case(nadamw(), optax.nadamw(1e-3, weight_decay=1e-2)),
+    Case(nadamw(1e-2, (0.8, 0.95), 1e-3, 0.1), optax.nadamw(1e-2, 0.8, 0.95, 1e-3, weight_decay=0.1)),
+    Case(nadam(momentum_decay=math.inf), optax.nadam(2e-3)),
+    Case(adamw(), optax.adamw(1e-3, weight_decay=1e-2)),
+    Case(adamw(0.1, weight_decay=1e-3, fully_decoupled=True), fully_decoupled(0.1, 1e-3)),
+    Case(
+        adamw(0.01, (0.5, 0.9), 1e-3, 0.1, fully_decoupled=True), fully_decoupled(0.01, 0.1, b1=0.5, b2=0.9, eps=1e-3)
+    ),
+    Case(adam(0.1), optax.adam(0.1)),
+    Case(sgd(0.1, 0.9), optax.sgd(0.1, 0.9)),
+    Case(sgd(0.1, 0.9, nesterov=True), optax.sgd(0.1, 0.9, nesterov=True)),
+    Case(sgdw(0.1, 0.9, weight_decay=0.1), decoupled(optax.trace(0.9), 0.1, 0.1)),
+    Case(sgdw(0.01, 0.5, weight_decay=0.1, nesterov=True), decoupled(optax.trace(0.5, nesterov=True), 0.01, 0.1)),
+    Case(sgd_ema(), optax.chain(optax.ema(0.9, debias=False), optax.scale(-1e-2))),
+    Case(sgd_ema(0.1, 0.5, 0.1), coupled(optax.ema(0.5, debias=False), 0.1, 0.1)),
+    Case(sgd_ema(0.1, 0.99, debias=True), coupled(optax.ema(0.99, debias=True), 0.1, 0.0)),
+    Case(
+        chain(RMSprop(0.9, 1e-3, debias=True), LearningRate(0.01)),
+        optax.chain(optax.scale_by_rms(0.9, 1e-3, eps_in_sqrt=False, bias_correction=True), optax.scale(-0.01)),
+    ),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("sign", [1, -1], ids=["minimize", "maximize"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: str(case.ours))
+def test_equals_optax(case: Case, sign: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(7, generator=generator, dtype=torch.float64).to(dtype)
+    grads = torch.randn(STEPS, 7, generator=generator, dtype=torch.float64).to(dtype)
+    grads[0, :3] = 0
+    grads[7:9] = 0
+    ours = Descent(case.ours.build() if isinstance(case.ours, Piece) else case.ours, start)
+    p = jax.numpy.asarray(start.numpy())
+    s = case.theirs.init(p)
+
+    def step(g: Any, s: Any, p: Any) -> Any:
+        u, s = case.theirs.update(g, s, p)
+        return optax.apply_updates(p, u), s
+
+    compiled = jax.jit(step)
+    rtol = case.rtol32 if dtype == torch.float32 else case.rtol64
+    for g in grads:
+        ours.step(sign * g)
+        p, s = compiled(jax.numpy.asarray((sign * g).numpy()), s, p)
+        torch.testing.assert_close(ours.p, torch.tensor(p.tolist(), dtype=dtype), rtol=rtol, atol=rtol)

@@ -1,0 +1,143 @@
+"""A is B with this set to that: every identity that docs/rules.md states."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import pytest
+import torch
+from torch import Tensor
+
+from steepest.core.chain import Chain, chain
+from steepest.core.piece import Piece
+from steepest.core.rule import Rule
+from steepest.rules import (
+    Adam,
+    Adamax,
+    AMSGrad,
+    EmaMomentum,
+    HeavyBall,
+    Lion,
+    NAdam,
+    RAdam,
+    RMSprop,
+    adam,
+    adamw,
+    amsgrad,
+    lion,
+    nadam,
+    rmsprop,
+    sgd,
+    sgd_ema,
+    sgdw,
+)
+from steepest.testing import Descent
+
+torch.set_num_threads(1)
+
+
+def grads(n: int = 20, seed: int = 0) -> list[Tensor]:
+    return list(torch.randn(n, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
+
+
+def path(steps: Piece | Chain | Rule, gs: Iterable[Tensor]) -> Tensor:
+    """Every parameter on the way down from 1."""
+    built = steps.build() if isinstance(steps, Piece) else steps
+    descent = Descent(built if isinstance(built, Chain) else chain(built), torch.ones(6, dtype=torch.float64))
+    return torch.stack([descent.step(g) for g in gs])
+
+
+SAME_BITS = [
+    pytest.param(adamw(0.1, weight_decay=0.0), adam(0.1), id="AdamW without decay is Adam"),
+    pytest.param(adamw(0.1, weight_decay=0.0, fully_decoupled=True), adam(0.1), id="and so is the fully decoupled one"),
+    pytest.param(adam(0.1, amsgrad=True), amsgrad(0.1), id="AMSGrad is Adam with amsgrad"),
+    pytest.param(sgd(0.1, 0.0), sgd(0.1), id="SGD without momentum is gradient descent"),
+    pytest.param(chain(HeavyBall(0.0)), chain(), id="the heavy ball without momentum is the gradient"),
+    pytest.param(HeavyBall(0.0, nesterov=True), HeavyBall(0.0), id="Nesterov without momentum is the gradient"),
+    pytest.param(EmaMomentum(0.0), chain(), id="the average with beta = 0 is the gradient"),
+    pytest.param(Lion(0.9, 0.9), chain(EmaMomentum(0.9), Lion(0.0, 0.0)), id="Lion with equal betas: sign of the EMA"),
+    pytest.param(
+        rmsprop(0.1, momentum=0.9), chain(RMSprop(), sgd(0.1, 0.9).build()), id="RMSprop momentum = SGD after"
+    ),
+]
+
+EQUAL = [
+    pytest.param(Adam(0.0, 0.9), RMSprop(0.9, debias=True), id="Adam with beta1 = 0 is bias-corrected RMSprop"),
+    pytest.param(sgd_ema(1.0, 0.9), sgd(0.1, 0.9), id="the average is the heavy ball times 1 - beta"),
+    pytest.param(
+        sgd_ema(1.0, 0.75, nesterov=True), sgd(0.25, 0.75, nesterov=True), id="also with Nesterov's look-ahead"
+    ),
+    pytest.param(sgdw(0.1, 0.0, weight_decay=0.1), sgd(0.1, weight_decay=0.1), id="SGD: decoupled decay is L2"),
+    pytest.param(NAdam(0.0, 0.9), Adam(0.0, 0.9), id="NAdam with beta1 = 0 is Adam with beta1 = 0"),
+    pytest.param(Adam(0.0, 0.0, 0.0), Lion(0.0, 0.0), id="Adam without memory or eps is the sign"),
+    pytest.param(Adamax(0.0, 0.0, 0.0), Lion(0.0, 0.0), id="Adamax without memory or eps is the sign"),
+    pytest.param(RAdam(0.9, 0.5), EmaMomentum(0.9, debias=True), id="RAdam with beta2 < 2/3 is corrected momentum"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME_BITS)
+def test_same_bits(one: Piece | Chain | Rule, other: Piece | Chain | Rule) -> None:
+    assert torch.equal(path(one, grads()), path(other, grads()))
+
+
+@pytest.mark.parametrize(("one", "other"), EQUAL)
+def test_equal(one: Piece | Chain | Rule, other: Piece | Chain | Rule) -> None:
+    torch.testing.assert_close(path(one, grads()), path(other, grads()), rtol=1e-12, atol=1e-12)
+
+
+def test_radam_is_corrected_momentum_until_it_trusts_its_variance() -> None:
+    radam, momentum = path(RAdam(), grads()), path(EmaMomentum(0.9, debias=True), grads())
+    torch.testing.assert_close(radam[:5], momentum[:5], rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(radam[5], momentum[5])
+
+
+def test_radam_tends_to_adam() -> None:
+    t, p, g = 100_000, torch.zeros(6, dtype=torch.float64), grads(1)[0]
+    for one, other in ((RAdam(), Adam()),):
+        u, _ = one.update(g, one.init(p), p, one.scalars(t))
+        v, _ = other.update(g, other.init(p), p, other.scalars(t))
+        torch.testing.assert_close(u, v, rtol=1e-6, atol=0)
+
+
+def test_amsgrad_is_adam_while_gradients_grow() -> None:
+    g = grads(1)[0]
+    growing = [g * 1.1**t for t in range(20)]
+    assert torch.equal(path(Adam(), growing), path(AMSGrad(), growing))
+    fading = [g * 0.5**t for t in range(20)]
+    assert not torch.equal(path(Adam(0.9, 0.5), fading), path(AMSGrad(0.9, 0.5), fading))
+
+
+def test_nadam_with_momentum_decay_0_keeps_half_the_momentum() -> None:
+    k, memory = NAdam(0.9, momentum_decay=0.0).combine(1, NAdam().start(), ())
+    assert memory.mu_product == 0.45
+    assert k.g_scale == 1.0
+
+
+def test_dampening_equal_to_momentum_is_the_average_that_starts_at_the_first_gradient() -> None:
+    gs = grads()
+    ball = Descent(chain(HeavyBall(0.9, dampening=0.9)), torch.zeros(6, dtype=torch.float64))
+    average = gs[0]
+    for t, g in enumerate(gs):
+        before = ball.p
+        average = average if t == 0 else 0.9 * average + (1 - 0.9) * g
+        torch.testing.assert_close(before - ball.step(g), average, rtol=1e-12, atol=1e-12)
+
+
+def test_coupled_and_decoupled_decay_differ_once_a_rule_adapts() -> None:
+    assert not torch.allclose(path(adam(0.1, weight_decay=0.1), grads()), path(adamw(0.1, weight_decay=0.1), grads()))
+
+
+def test_full_decoupling_is_torchs_decay_at_another_value() -> None:
+    full = path(adamw(0.1, weight_decay=0.01, fully_decoupled=True), grads())
+    torch.testing.assert_close(full, path(adamw(0.1, weight_decay=0.1), grads()), rtol=1e-12, atol=1e-12)
+
+
+def test_nadam_at_infinite_momentum_decay_has_constant_momentum() -> None:
+    large, infinite = nadam(momentum_decay=1e6), nadam(momentum_decay=math.inf)
+    assert torch.equal(path(large, grads()), path(infinite, grads()))
+
+
+def test_lion_steps_are_all_of_one_size() -> None:
+    steps = path(lion(0.125), grads()).diff(dim=0).abs()
+    assert torch.equal(steps, torch.full_like(steps, 0.125))

@@ -1,0 +1,107 @@
+"""What is true of a rule for every gradient, checked on many."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import steepest.rules
+from steepest.core.chain import chain
+from steepest.core.piece import classes
+from steepest.core.rule import Rule
+from steepest.rules import Adadelta, Adagrad, Adam, Adamax, AMSGrad, CenteredRMSprop, LearningRate, Lion, NAdam, RMSprop
+from steepest.testing import Descent, rule_variants
+
+torch.set_num_threads(1)
+settings.register_profile("rules", deadline=None, derandomize=True, max_examples=30)
+settings.load_profile("rules")
+
+ALL = [rule for cls in classes(steepest.rules, Rule).values() for rule in rule_variants(cls)]
+ADAPTIVE: list[Rule] = [
+    Adam(eps=0.0),
+    AMSGrad(eps=0.0),
+    NAdam(eps=0.0),
+    Adamax(eps=0.0),
+    RMSprop(eps=0.0),
+    RMSprop(eps=0.0, debias=True),
+    CenteredRMSprop(eps=0.0),
+    Adagrad(eps=0.0),
+    Lion(),
+]
+seeds = st.integers(0, 2**16)
+
+
+def draw(seed: int, n: int = 6, size: int = 5) -> Tensor:
+    return torch.randn(n, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def path(rule: Rule, gs: Tensor, start: Tensor | None = None) -> Tensor:
+    """The steps that a rule takes from a start (0 unless told)."""
+    descent = Descent(chain(rule), torch.zeros_like(gs[0]) if start is None else start)
+    return torch.stack([descent.step(g) for g in gs])
+
+
+@pytest.mark.parametrize("rule", ADAPTIVE, ids=repr)
+@given(seed=seeds, c=st.floats(1e-6, 1e6))
+def test_adaptive_rules_ignore_the_scale_of_the_gradient(rule: Rule, seed: int, c: float) -> None:
+    gs = draw(seed)
+    torch.testing.assert_close(path(rule, c * gs), path(rule, gs), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("rule", ALL, ids=repr)
+@given(seed=seeds)
+def test_the_mirrored_gradient_gives_the_mirrored_step(rule: Rule, seed: int) -> None:
+    gs, start = draw(seed), draw(seed + 1)[0]
+    assert torch.equal(path(rule, -gs, -start), -path(rule, gs, start))
+
+
+@pytest.mark.parametrize("rule", ALL, ids=repr)
+@given(seed=seeds, order=st.permutations(range(5)))
+def test_reordered_entries_give_the_reordered_step(rule: Rule, seed: int, order: list[int]) -> None:
+    assert rule.scope == "element"
+    gs, start = draw(seed), draw(seed + 1)[0]
+    assert torch.equal(path(rule, gs[:, order], start[order]), path(rule, gs, start)[:, order])
+
+
+@pytest.mark.parametrize("cls", [Adam, AMSGrad, Adamax])
+@given(seed=seeds, beta1=st.floats(0, 0.99), beta2=st.floats(0, 0.9999), lr=st.floats(1e-6, 10))
+def test_the_first_step_of_adam_is_lr_times_the_sign(
+    cls: type[Adam | AMSGrad | Adamax], seed: int, beta1: float, beta2: float, lr: float
+) -> None:
+    g = draw(seed, 1)
+    first = Descent(chain(cls(beta1, beta2, eps=0.0), LearningRate(lr)), torch.zeros_like(g[0])).step(g[0])
+    torch.testing.assert_close(first, -lr * torch.sign(g[0]), rtol=1e-9, atol=0)
+
+
+@given(seed=seeds)
+def test_adagrad_steps_only_shrink_on_a_steady_gradient(seed: int) -> None:
+    g = draw(seed, 1)
+    steps = path(Adagrad(), g.expand(8, -1)).diff(dim=0).abs()
+    assert bool((steps.diff(dim=0) < 0).all())
+    expected = torch.tensor([1 / math.sqrt(t) for t in range(2, 9)], dtype=torch.float64)[:, None].expand(-1, 5)
+    torch.testing.assert_close(steps, expected, rtol=1e-8, atol=0)
+
+
+@given(seed=seeds, beta1=st.floats(0, 0.95), beta2=st.floats(0.95, 0.9999), rare=st.integers(1, 13))
+def test_adam_steps_are_bounded(seed: int, beta1: float, beta2: float, rare: int) -> None:
+    """By Cauchy and Schwarz |m| / sqrt(v) <= (1 - beta1) / sqrt((1 - beta2) (1 - beta1**2 / beta2)), whatever the g."""
+    gs = draw(seed, 30) * (torch.arange(30)[:, None] % rare == rare - 1)
+    bound = (1 - beta1) / math.sqrt((1 - beta2) * (1 - beta1**2 / beta2))
+    descent = Descent(chain(Adam(beta1, beta2, eps=1e-100)), torch.zeros(5, dtype=torch.float64))
+    for t, g in enumerate(gs, start=1):
+        before = descent.p
+        step = (descent.step(g) - before).abs()
+        assert float(step.max()) <= 1.000001 * bound * math.sqrt(1 - beta2**t) / (1 - beta1**t)
+
+
+@given(seed=seeds, c=st.floats(1, 1e3))
+def test_adadelta_steps_do_not_depend_on_the_units_of_the_gradient(seed: int, c: float) -> None:
+    """As long as the gradient is large beside eps, which alone sets the size of the first step."""
+    gs = draw(seed)
+    gs = gs + 0.1 * torch.sign(gs)
+    torch.testing.assert_close(path(Adadelta(eps=1e-12), c * gs), path(Adadelta(eps=1e-12), gs), rtol=1e-6, atol=1e-15)

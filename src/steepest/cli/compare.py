@@ -30,7 +30,7 @@ def compare(
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="Runs at a time; as many as there are cores if not given.", show_default=False),
+        typer.Option(min=1, help="Runs at a time; one for each core if not given.", show_default=False),
     ] = None,
     out: Annotated[
         Path | None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from steepest.cli.console import Stopped, command, complain, console, figure, say
+from steepest.core.records import read_run
 
 
 def train(
@@ -32,18 +35,20 @@ def train(
     ] = None,
 ) -> None:
     """Train a task with one strategy; or go on with a run that was stopped or killed."""
-    from steepest import fit
+    from steepest.fit import fit
+    from steepest.fit import resume as go_on
+    from steepest.strategy import parse
+    from steepest.tasks import load
 
     if resume is not None:
-        if task is not None or strategy is not None or out is not None or steps is not None:
+        if strategy is not None or out is not None or steps is not None:
             raise typer.BadParameter("--resume takes everything from the folder; leave out the rest.")
-        folder, run = resume, fit.resume(resume)
+        named = task or _own_task(resume)
+        folder, run = resume, go_on(resume, task=load(named) if named else None)
     elif task is None or strategy is None or out is None:
-        raise typer.BadParameter(
-            "give a task, a strategy and a folder: " + command("train", "TASK", "-s", "TEXT", "--out", "DIR")
-        )
+        raise typer.BadParameter("a run needs a task, a strategy and a folder: steepest train TASK -s TEXT --out DIR")
     else:
-        folder, run = out, fit.fit(task, strategy, seed=seed, steps=steps, out=out, device=device)
+        folder, run = out, fit(task, parse(strategy).check(), seed=seed, steps=steps, out=out, device=device)
 
     if run.status == "stopped":
         raise Stopped(f"{run.message}.")
@@ -54,6 +59,13 @@ def train(
     say(f"next:   {command('report', str(folder))}", "dim")
     if run.status != "finished":
         raise typer.Exit(1)
+
+
+def _own_task(folder: Path) -> str | None:
+    """The my_module:my_task of the command that began a run; None where the name of the task is enough to load it."""
+    words = shlex.split(str(read_run(folder).get("command", "")))
+    typed = words[2:] if words[1:2] == ["train"] else []  # else a program of its own began the run
+    return next((word for word in typed if re.fullmatch(r"\w[\w.]*:\w[\w.]*", word)), None)
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import steepest as front
+
+
+def test_alone_it_shows_help_with_examples(steepest) -> None:
+    done = steepest()
+    assert "Examples" in done.output and "steepest train digits-cnn" in done.output
+    for verb in ("compare", "train", "report", "list", "plot-schedule"):
+        assert verb in done.output
+
+
+def test_version(steepest) -> None:
+    done = steepest("--version")
+    assert done.exit_code == 0 and done.output.strip() == f"steepest {front.__version__}"
+
+
+def test_a_misspelt_verb_or_option_is_refused(steepest) -> None:
+    assert steepest("compair").exit_code == 2
+    done = steepest("train", "quadratic", "-s", "sgd(lr=0.1)", "--out", "x", "--sed", "1")
+    assert done.exit_code == 2 and "--seed" in done.output
+
+
+def test_an_error_is_one_message_and_debug_is_a_traceback(shell) -> None:
+    words = ("train", "digits-mpl", "-s", "sgd(lr=0.1)", "--out", "x")
+    plain, debug = shell(*words), shell(*words, "--debug")
+    out, err = plain.communicate()
+    assert plain.returncode == 2 and out == ""
+    assert "Did you mean 'digits-mlp'?" in err and "Traceback" not in err and err.count("error:") == 1
+    _, err = debug.communicate()
+    assert debug.returncode not in (0, 2) and "Traceback" in err and "Did you mean 'digits-mlp'?" in err
+
+
+def test_no_colour_and_no_folding_when_not_a_terminal(shell) -> None:
+    out, _ = shell("list", "rules").communicate()
+    assert "\x1b" not in out
+    assert sum(line.startswith("adamw ") for line in out.splitlines()) == 1
+    names = [line.split()[0] for line in out.splitlines()[2:] if line.strip()]
+    assert "lion" in names and all(not line.startswith(" ") for line in out.splitlines()[2:])

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+TASK = """
+import time
+import torch
+from torch import nn
+from steepest import Task
+
+x = torch.linspace(-1, 1, 64)[:, None]
+
+def line(slow=0.0, poison=None):
+    seen = []
+    def loss(output, batch):
+        time.sleep(slow)
+        seen.append(1)
+        value = (output - batch[1]).square().mean()
+        return value * float("nan") if poison and len(seen) > poison and output.requires_grad else value
+    return Task("line", lambda: nn.Linear(1, 1), loss, train=(x[::2], 3 * x[::2]), validation=(x[1::2], 3 * x[1::2]),
+                batch_size=8, steps=40)
+
+def slow(): return line(slow=0.02)
+def poisoned(): return line(poison=10)
+def broken(): raise RuntimeError("the data are on the moon")
+number = 3
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> str:
+    """A module of the user's own, with tasks, in the folder where the command is typed."""
+    name = f"mine_{abs(hash(tmp_path)) % 10**12}"
+    (tmp_path / f"{name}.py").write_text(TASK)
+    return name
+
+
+def test_train_writes_a_record_and_says_where(steepest, tmp_path: Path) -> None:
+    done = steepest("train", "quadratic", "-s", "sgd(lr=0.1)", "--out", "one", "--steps", "30", "--seed", "3")
+    assert done.exit_code == 0, done.output
+    assert "finished after 30 steps" in done.output and "record: one" in done.output
+    assert "steepest report one" in done.output
+    assert json.loads((tmp_path / "one/run.json").read_text())["seed"] == 3
+
+
+def test_a_task_of_ones_own(steepest, mine: str) -> None:
+    done = steepest("train", f"{mine}:line", "-s", "sgd(lr=0.1)", "--out", "one")
+    assert done.exit_code == 0, done.output
+    assert "finished after 40 steps" in done.output
+
+
+def test_ctrl_c_keeps_the_run_and_says_how_to_go_on(shell, mine: str, tmp_path: Path) -> None:
+    words = (f"{mine}:slow", "-s", "sgd(lr=0.1, momentum=0.9)", "--steps", "60")
+    straight, process = shell("train", *words, "--out", "straight"), shell("train", *words, "--out", "one")
+    metrics = tmp_path / "one/metrics.jsonl"
+    end = time.monotonic() + 60
+    while not (metrics.exists() and metrics.read_text().count("train") > 3) and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "steepest train --resume one" in err and "Traceback" not in err
+    again = shell("train", "--resume", "one")
+    out, err = again.communicate(timeout=60)
+    assert again.returncode == 0 and "finished after 60 steps" in out, err
+    straight.communicate(timeout=60)
+    one, other = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("one", "straight"))
+    assert one["validation"] == other["validation"]
+
+
+REFUSED = {
+    "a misspelt rule": (("quadratic", "-s", "sdg(lr=0.1)", "--out", "x"), "Did you mean 'sgd'?"),
+    "a misspelt argument": (("quadratic", "-s", "sgd(lrr=0.1)", "--out", "x"), "Did you mean 'lr'?"),
+    "a negative learning rate": (("quadratic", "-s", "sgd(lr=-1)", "--out", "x"), "is outside [0, inf)"),
+    "beta = 1": (("quadratic", "-s", "adam(betas=(0.9, 1.0))", "--out", "x"), "beta2=1.0 is outside [0, 1)"),
+    "an empty strategy": (("quadratic", "-s", "", "--out", "x"), "an empty text is no strategy"),
+    "no rule": (("quadratic", "-s", "clip_norm(1)", "--out", "x"), "no rule"),
+    "a task that is not there": (("quadratik", "-s", "sgd(lr=0.1)", "--out", "x"), "Did you mean 'quadratic'?"),
+    "a module that is not there": (("nowhere:task", "-s", "sgd(lr=0.1)", "--out", "x"), "no module 'nowhere'"),
+    "a number that is none": (("quadratic", "-s", "sgd(lr=0.1)", "--out", "x", "--steps", "many"), "valid integer"),
+    "no steps": (("quadratic", "-s", "sgd(lr=0.1)", "--out", "x", "--steps", "0"), "--steps"),
+    "nothing": ((), "a run needs a task, a strategy and a folder"),
+    "no run to resume": (("--resume", "nowhere"), "no folder nowhere"),
+    "resume and a strategy": (("--resume", "nowhere", "-s", "cnn"), "leave out the rest"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_input_is_one_clear_message(steepest, case: str, tmp_path: Path) -> None:
+    words, said = REFUSED[case]
+    done = steepest("train", *words)
+    assert done.exit_code == 2, done.output
+    assert said in " ".join(done.output.replace("│", " ").split()), done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_task_that_is_no_task(steepest, mine: str) -> None:
+    done = steepest("train", f"{mine}:number", "-s", "sgd(lr=0.1)", "--out", "x")
+    assert done.exit_code == 2 and "is a int" in done.output
+    done = steepest("train", f"{mine}:poissoned", "-s", "sgd(lr=0.1)", "--out", "x")
+    assert done.exit_code == 2 and "Did you mean 'poisoned'?" in done.output
+
+
+def test_an_error_of_the_users_own_code_keeps_its_traceback(shell, mine: str) -> None:
+    process = shell("train", f"{mine}:broken", "-s", "sgd(lr=0.1)", "--out", "x")
+    _, err = process.communicate()
+    assert process.returncode == 1 and "the data are on the moon" in err and "in broken" in err
+
+
+def test_a_folder_is_not_overwritten(steepest) -> None:
+    words = ("train", "quadratic", "-s", "sgd(lr=0.1)", "--out", "one", "--steps", "5")
+    assert steepest(*words).exit_code == 0
+    done = steepest(*words)
+    assert done.exit_code == 2 and "--resume" in done.output
+    done = steepest("train", "quadratic", "-s", "sgd(lr=0.2)", "--out", "one", "--steps", "5")
+    assert done.exit_code == 2 and "different experiment" in done.output and "sgd(lr=0.2)" in done.output
+    assert steepest("train", "--resume", "one").exit_code == 0  # it has ended: it is shown, not repeated
+
+
+def test_a_run_that_diverges_is_a_result(steepest, mine: str, tmp_path: Path) -> None:
+    done = steepest("train", f"{mine}:poisoned", "-s", "sgd(lr=0.1) | nonfinite('pass')", "--out", "x")
+    assert done.exit_code == 1
+    assert "the run diverged" in done.output and "became NaN at step" in done.output
+    assert json.loads((tmp_path / "x/result.json").read_text())["status"] == "diverged"
+
+
+def test_a_file_in_the_place_of_the_folder(steepest, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("mine")
+    done = steepest("train", "quadratic", "-s", "sgd(lr=0.1)", "--out", "x")
+    assert done.exit_code == 2 and "x is a file" in done.output
+    assert (tmp_path / "x").read_text() == "mine"

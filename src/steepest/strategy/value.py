@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from typing import Any, ParamSpec
 
 from steepest.core.errors import SteepestError, did_you_mean
+from steepest.core.executors import Choice
+from steepest.core.optimizer import Optimizer
 from steepest.core.piece import Kind, Piece, Role
 from steepest.gradients import nonfinite
+from steepest.strategy.optimizer import Parameters
+from steepest.strategy.optimizer import optimizer as build
 from steepest.strategy.table import PLURALS
 
 P = ParamSpec("P")
@@ -58,6 +62,8 @@ class Strategy:
                 pieces.append(part)
             else:
                 raise StrategyError(f"a strategy is made of pieces such as clip_norm(1.0); got {part!r}.")
+        if not pieces:
+            raise StrategyError("a strategy has at least one piece, such as adamw(lr=0.001).")
         pieces.sort(key=_place)  # stable: roles that keep their order do
         rules = [p for p in pieces if p.role == "rule"]
         if len(rules) > 1:
@@ -87,11 +93,6 @@ class Strategy:
     def __iter__(self) -> Iterator[Piece]:
         return iter(self.pieces)
 
-    def __reduce__(self) -> tuple[Any, ...]:  # kinds are functions of the package: the text is the pickle
-        from steepest.strategy.text import parse
-
-        return parse, (str(self),)
-
     def role(self, role: Role) -> tuple[Piece, ...]:
         """The pieces of one role, in order."""
         return tuple(p for p in self.pieces if p.role == role)
@@ -102,8 +103,7 @@ class Strategy:
         for p in self.pieces:
             if p.role == "rule":
                 return p
-        text = f"{self!s} has" if self.pieces else "an empty strategy has"
-        raise StrategyError(f"{text} no rule. Put one in front, e.g. {Strategy._example(self)}.")
+        raise StrategyError(f"{self} has no rule. Put one in front, e.g. {Strategy._example(self)}.")
 
     @staticmethod
     def _example(rest: Strategy) -> str:
@@ -130,6 +130,37 @@ class Strategy:
                     f"{p} moves {on!r}, which no piece of this strategy has. {did_you_mean(on, known)} ({self})"
                 )
         return self
+
+    def optimizer(
+        self,
+        source: Parameters,
+        *,
+        steps: int | None = None,
+        steps_per_epoch: int | None = None,
+        executor: Choice = "auto",
+    ) -> Optimizer:
+        """A ``torch.optim.Optimizer`` that trains in this way.
+
+        Args:
+            source: A model (best: its layers say what each parameter is), its parameters, or parameter groups.
+            steps: Optimizer steps in the whole training; schedules that depend on the length need it.
+            steps_per_epoch: Optimizer steps in an epoch; schedules that count epochs need it.
+            executor: ``"auto"``, or one of ``"native"``, ``"blocked"``, ``"reference"``.
+
+        Weight decay spares biases, normalisation parameters and other vectors unless ``decay_all()`` is a piece; a step
+        whose gradient is not finite is skipped unless a ``nonfinite(...)`` piece says otherwise. Schedules move the
+        optimizer's own groups, so call ``step()`` and nothing else.
+
+        >>> import torch
+        >>> from steepest.strategy.front import adamw, clip_norm
+        >>> model = torch.nn.Linear(3, 1)
+        >>> opt = (adamw(lr=1e-2) | clip_norm(1.0)).optimizer(model)
+        >>> model(torch.ones(2, 3)).pow(2).mean().backward()
+        >>> opt.step()
+        >>> sorted(opt.metrics)
+        ['clip_factor', 'grad_norm']
+        """
+        return build(self, source, steps=steps, steps_per_epoch=steps_per_epoch, executor=executor)
 
 
 def movable(piece: Piece) -> list[str]:

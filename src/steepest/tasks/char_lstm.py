@@ -33,7 +33,10 @@ def lstm() -> nn.Module:
 
 @builtin("char-lstm")
 def char_lstm() -> Task:
-    """The next character of Python source, with an LSTM of 128 units over 64 characters."""
+    """The next character of Python source, with an LSTM of 128 units over 64 characters.
+
+    Source: the Python standard library; Hochreiter and Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735.
+    """
     text = language()
     return Task(
         name="char-lstm",

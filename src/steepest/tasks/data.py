@@ -159,8 +159,10 @@ class MapBatches(Batches):
                 )
         if self._next != (epoch, b):
             self._stream = self._epoch.stream(b, self.loader)
+        self._next = (-1, -1)  # a batch that fails to load leaves a stream that has ended
+        batch = next(self._stream)
         self._next = (epoch, b + 1)
-        return next(self._stream)
+        return batch
 
 
 class StreamBatches(Batches):
@@ -208,7 +210,11 @@ class StreamBatches(Batches):
         if step < self._step:
             self._restart()
         while self._step < step:
-            self._kept = self._advance()
+            try:
+                self._kept = self._advance()
+            except BaseException:
+                self._restart()
+                raise
             self._step += 1
         return self._kept
 

@@ -1,16 +1,19 @@
 """A text that is on every machine with Python: the source of the standard library, one number a character.
 
-The files are the ``*.py`` directly in the library's folder, except what the build of Python wrote there. A file goes
-to train, validation or test by the hash of its name (:func:`steepest.tasks.splits.split_of`, 80 : 10 : 10), never two
-at once; within a split, files follow in the order of that hash until the split is full. The text differs between
-versions of Python, so the record of a task holds a hash of it.
+The files are the ``*.py`` of the library, except tests, tables of data, and what the build or other packages put
+there. A file goes to train, validation or test by the hash of its name (:func:`steepest.tasks.splits.split_of`,
+80 : 10 : 10), never two at once. Within a split, files follow in the order of that hash, 10 000 characters of each at
+most, so that no long file decides a split, until the split is full. The text differs between versions of Python, so
+the record of a task holds a hash of it.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import platform
+import re
 import sysconfig
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,8 +26,13 @@ from steepest.tasks.task import TaskError
 
 ALPHABET = "\n" + "".join(map(chr, range(32, 127)))
 CONTEXT = 64
+PER_FILE = 10_000
 SIZES = {"train": 1_200_000, "validation": 150_000, "test": 150_000}
 WINDOWS = {"validation": 512, "test": 2048}
+LEFT_OUT = re.compile(
+    r"(site-packages|dist-packages|tests?|idle_test|lib2to3|idlelib|turtledemo|encodings|pydoc_data|__\w+__|config-.*"
+    r"|_sysconfigdata.*|_sysconfig_vars.*|sitecustomize\.py)"
+)
 SOURCE = "the Python standard library of the running interpreter"
 
 
@@ -52,19 +60,28 @@ def encode(text: str) -> Tensor:
     return table[torch.frombuffer(ascii_codes, dtype=torch.uint8).int()] if ascii_codes else table[:0]
 
 
+def names(root: Path) -> list[str]:
+    """The files of the library below ``root``, as paths with forward slashes, sorted."""
+    found = []
+    for folder, below, files in os.walk(root):
+        below[:] = [name for name in below if not LEFT_OUT.fullmatch(name)]
+        place = Path(folder).relative_to(root)
+        found += [(place / f).as_posix() for f in files if f.endswith(".py") and not LEFT_OUT.fullmatch(f)]
+    return sorted(found)
+
+
 @functools.cache
 def corpus(folder: str = "") -> Corpus:
     """The corpus of the library in ``folder`` (default: the running interpreter's); read once a process."""
     root = Path(folder or sysconfig.get_paths()["stdlib"])
-    names = [f.name for f in root.glob("*.py") if not f.name.startswith(("_sysconfigdata", "sitecustomize"))]
     files: dict[str, list[str]] = {split: [] for split in SIZES}
     parts: dict[str, list[Tensor]] = {split: [] for split in SIZES}
     room = dict(SIZES)
-    for name in sorted(names, key=lambda name: (fraction(f"stdlib/{name}"), name)):
+    for name in sorted(names(root), key=lambda name: (fraction(f"stdlib/{name}"), name)):
         split: str = split_of(f"stdlib/{name}", validation=0.1, test=0.1)
         if room[split] > 0:
             source = (root / name).read_bytes().decode("utf-8", "replace").replace("\r\n", "\n")
-            part = encode(source)[: room[split]]
+            part = encode(source)[: min(room[split], PER_FILE)]
             files[split].append(name)
             parts[split].append(part)
             room[split] -= len(part)

@@ -83,7 +83,7 @@ class Task:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.strip() or set(self.name) & set("/\\\0\n"):
+        if not isinstance(self.name, str) or not self.name.strip(" .") or set(self.name) & set("/\\\0\n"):
             raise TaskError(f"a task needs a name that can name a folder; given {self.name!r}.")
         for what in ("model", "loss", "forward"):
             if not callable(getattr(self, what)):
@@ -101,6 +101,12 @@ class Task:
                 raise TaskError(f"task {self.name!r}: {what} must be a whole number >= 1; given {value!r}.")
         if self.goal not in ("min", "max"):
             raise TaskError(f"task {self.name!r}: goal must be 'min' or 'max'; given {self.goal!r}.")
+        for what in ("optimum", "target"):
+            value = getattr(self, what)
+            if value is not None and (not isinstance(value, (int, float)) or math.isnan(value)):
+                raise TaskError(f"task {self.name!r}: {what} must be a number; given {value!r}.")
+        if not isinstance(self.metrics, Mapping):
+            raise TaskError(f"task {self.name!r}: metrics must be a dict of functions; given {self.metrics!r}.")
         if "loss" in self.metrics:
             raise TaskError(f"task {self.name!r}: the metric 'loss' is always there; give yours another name.")
         for name, metric in self.metrics.items():
@@ -149,7 +155,10 @@ class Task:
 
     def training_loss(self, model: nn.Module, batch: Any) -> Tensor:
         """Forward pass and loss of one batch, checked to be a scalar."""
-        return self._scalar_loss(self.forward(model, batch), batch)
+        loss = self._scalar_loss(self.forward(model, batch), batch)
+        if not loss.requires_grad and torch.is_grad_enabled():
+            raise TaskError(f"task {self.name!r}: the loss does not depend on any parameter that can be trained.")
+        return loss
 
     def _scalar_loss(self, output: Any, batch: Any) -> Tensor:
         loss = self.loss(output, batch)
@@ -159,6 +168,9 @@ class Task:
             raise TaskError(
                 f"task {self.name!r}: the loss must be a scalar; it has shape {tuple(loss.shape)}. Return loss.mean()."
             )
+        if not loss.is_floating_point():
+            kind = str(loss.dtype).removeprefix("torch.")
+            raise TaskError(f"task {self.name!r}: the loss must be a real number; it is {kind}.")
         return loss
 
     # ---------------------------------------------------------------------------------------------------- evaluation

@@ -1,0 +1,73 @@
+"""Anything recorded over steps, one line a strategy: the mean over seeds with their range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from steepest.report.curves import Curve, band
+from steepest.report.data import Records, Run, Task
+from steepest.report.figures.base import Figure, Trace, band_traces, frame, lone_traces, scales
+
+BAND = "Line: mean over the seeds that finished; shade: smallest to largest of them."
+LONE = " Thin lines: runs that did not finish; × where one diverged or failed, ○ where one stands."
+
+
+def over_steps(
+    records: Records,
+    task: Task,
+    curve: Callable[[Run], Curve],
+    *,
+    title: str,
+    y: str,
+    caption: str = "",
+    points: int = 400,
+    log: bool = True,
+    percent: bool = False,
+) -> Figure | None:
+    """The figure, or None when no run of the task recorded the quantity.
+
+    Args:
+        curve: The curve of one run, empty where it was not recorded.
+        points: Most points of a line, at least 4.
+        log: Offer a logarithmic y axis where all values are positive.
+        percent: Values are shares, shown from 0 to 100 %.
+    """
+    groups = []
+    for strategy in records.strategies:
+        runs = [(run, curve(run).finite()) for run in records.of(task, strategy)]
+        done = [c for run, c in runs if run.status == "finished"]
+        groups.append((strategy, band(done), [(run, c) for run, c in runs if run.status != "finished"]))
+    ranges, ceiling = frame(
+        [values for _, b, _ in groups for values in (b.low, b.high)],
+        [c.values for _, _, lone in groups for _, c in lone],
+    )
+    data: list[Trace] = []
+    value = "%{y:.1%}" if percent else "%{y:.4g}"
+    for strategy, b, lone in groups:
+        data += band_traces(strategy, b, points, value)
+        for run, c in lone:
+            data += lone_traces(run, c, points, ceiling)
+    if not data:
+        return None
+    kinds = scales(b for _, b, _ in groups) if log else ("linear",)
+    if ranges and "log" not in ranges:
+        kinds = ("linear",)
+    shown = [s.label for s, b, lone in groups if b.n or any(len(c.steps) for _, c in lone)]
+    some_lone = any(len(c.steps) for _, _, lone in groups for _, c in lone)
+    seeds = max((b.n for _, b, _ in groups), default=0)
+    sentences = [caption, BAND if seeds > 1 else "", LONE.strip() if some_lone else ""]
+    if ceiling is not None:
+        sentences.append("The frame ends at twice the band's largest value; what leaves it diverged.")
+    axis: dict[str, object] = {"title": {"text": y}}
+    if percent:
+        axis |= {"tickformat": ".0%", "range": [-0.02, 1.02]}
+    return Figure(
+        title=title,
+        caption=" ".join(sentence for sentence in sentences if sentence),
+        alt=f"{title} on {task.name} over steps, for {', '.join(shown)}.",
+        data=data,
+        x={"title": {"text": "step"}, "rangemode": "tozero"},
+        y=axis,
+        scales=kinds,
+        ranges=ranges,
+    )

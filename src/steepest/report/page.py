@@ -1,0 +1,302 @@
+"""The page: records in, one self-contained HTML file out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from steepest.core.errors import SteepestError
+from steepest.core.records import write_bytes
+from steepest.report.data import Records, Task, load, mapping
+from steepest.report.figures.base import Figure
+from steepest.report.figures.finals import differences_figure, finals_figure
+from steepest.report.figures.gradient import clip_facts, gradient_figures
+from steepest.report.figures.learning import loss_figures, metric_figures
+from steepest.report.figures.rate import rate_figures
+from steepest.report.html import Child, Html, element, script_json
+from steepest.report.notes import clipping_notes, notes
+from steepest.report.raw import raw
+from steepest.report.style import FONT, TEMPLATES
+from steepest.report.tables import chip, clipping, leaderboard, lost_runs, named, overview
+from steepest.report.words import figure, listed, plural, run_verdict, standing
+
+NUMBERS = 150_000
+"""About how many numbers all figures together may hold: 1.2 MB beside the 4.8 MB of plotly.js."""
+
+# Scripts and styles are in the file; the policy forbids everything that would leave it.
+_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+
+
+def render(folder: str | Path, path: str | Path | None = None) -> Path:
+    """Write the report of a comparison or of a single run, from its records alone, and return where it is.
+
+    The file appears whole or not at all: a report that is interrupted leaves the one before it as it was.
+
+    Args:
+        folder: What ``steepest compare`` or ``steepest train`` wrote. It may be unfinished, or damaged in part: the report
+            shows what is there and says what is not.
+        path: The HTML file; ``report.html`` in the folder if not given.
+
+    Raises:
+        RecordError: The folder holds no records.
+    """
+    path = Path(folder) / "report.html" if path is None else Path(path)
+    write_bytes(path, page(load(folder)).encode())
+    return path
+
+
+def run_report(folder: str | Path, path: str | Path | None = None) -> Path:
+    """The report of a single run: the same page, with one strategy and one seed. The same as :func:`render`."""
+    return render(folder, path)
+
+
+def page(records: Records) -> str:
+    """The whole page as text."""
+    figures: dict[str, dict[str, Any]] = {}
+    points = resolution(records)
+    body = element(
+        "body",
+        element("a", "Skip to the results", href="#results", class_="skip"),
+        element("header", _header(records), _verdict(records)),
+        _legend(records),
+        element(
+            "main",
+            _section("all-tasks", "All tasks", overview(records)),
+            [_task(records, task, f"task-{i}", points, figures) for i, task in enumerate(records.tasks, start=1)],
+            _section("lost", "Runs that did not finish", lost_runs(records)),
+            _section("settings", "Settings", _settings(records)),
+            _section("notes", "What these numbers show, and what they do not", _list(notes(records))),
+            _section("data", "Data", _download()),
+            id="results",
+        ),
+        element("noscript", "The figures are drawn by a script inside this file; the tables and words need none."),
+        _script(plotly_source()),
+        element(
+            "script", script_json({"templates": TEMPLATES, "figures": figures}), type="application/json", id="figures"
+        ),
+        element("script", script_json(raw(records)), type="application/json", id="raw"),
+        _script(_asset("page.js")),
+    )
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", f"{_title(records)} · steepest"),
+        element("style", Html(_asset("page.css").replace("FONT", FONT))),
+    )
+    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+
+
+def resolution(records: Records) -> int:
+    """Most points of a curve, so that all figures together stay near :data:`NUMBERS` numbers."""
+    lone = sum(run.status != "finished" for run in records.runs)
+    curves = 6 * (4 * len(records.tasks) * len(records.strategies) + lone)
+    return max(24, min(400, NUMBERS // max(curves, 1)))
+
+
+def plotly_source() -> str:
+    """The text of plotly.js, which the installed plotly package carries."""
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise SteepestError("a report needs plotly: pip install 'steepest[report]'.") from error
+    return str(get_plotlyjs())
+
+
+def _asset(name: str) -> str:
+    return (resources.files("steepest.report") / name).read_text(encoding="utf-8")
+
+
+def _script(source: str) -> Html:
+    """A script of this package or of plotly; its text must not end the element."""
+    return element("script", Html(source.replace("</script", "<\\/script")))
+
+
+def _title(records: Records) -> str:
+    if records.single and records.runs:
+        return f"{records.runs[0].strategy.label} on {records.runs[0].task}"
+    tasks = listed([task.name for task in records.tasks]) if records.tasks else records.folder
+    return f"{plural(len(records.strategies), 'strategy')} on {tasks}"
+
+
+def _header(records: Records) -> Iterator[Html]:
+    yield element("p", "steepest report" if not records.single else "steepest run report", class_="kicker")
+    yield element("h1", _title(records))
+    ended = records.count("finished", "diverged", "failed")
+    facts = [f"{ended} of {plural(len(records.runs), 'run')} ended"]
+    facts += [f"{n} {status}" for status in ("diverged", "failed") if (n := records.count(status))]
+    facts += [plural(len(records.seeds), "seed")] + ([records.created] if records.created else [])
+    yield element("p", " · ".join(facts), class_="facts")
+
+
+def _verdict(records: Records) -> Html:
+    absent = [run for run in records.runs if run.status in ("missing", "unfinished", "stopped")]
+    parts: list[Child] = []
+    if records.single:
+        parts = [
+            element("p", run_verdict(run, task), class_="verdict") for task in records.tasks for run in records.of(task)
+        ]
+    elif overall := records.verdict():
+        parts.append(element("p", overall, class_="verdict"))
+    elif records.summary is None:
+        words = f"The comparison has not ended: {plural(len(absent), 'run')} of {len(records.runs)} not finished."
+        if not absent:
+            words = "Every run has ended, but the comparison was not summed up (summary.json is missing)."
+        parts.append(element("p", words, class_="verdict"))
+    if not records.single:
+        said = [
+            (i, task, records.verdict(task) or standing(records, task)) for i, task in enumerate(records.tasks, start=1)
+        ]
+        said = [entry for entry in said if entry[2] != records.verdict()]
+        items = [element("li", element("a", task.name, href=f"#task-{i}"), " ", words) for i, task, words in said]
+        parts.append(element("ul", items) if items else None)
+    if absent:
+        names = [f"{run.task} / {run.strategy.label} / seed {run.seed}" for run in absent[:3]]
+        more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+        rest = element("a", "All of them", href="#lost")
+        parts.append(element("p", f"Not finished: {'; '.join(names)}{more}. ", rest, class_="warning"))
+    return element("section", parts, aria_label="Verdict")
+
+
+def _legend(records: Records) -> Html | None:
+    """One legend for the whole page: a strategy has one colour everywhere, and is hidden or shown everywhere at once."""
+    if not records.strategies:
+        return None
+    buttons = [
+        element(
+            "button",
+            chip(strategy),
+            element("span", strategy.label),
+            type="button",
+            aria_pressed="true",
+            data_strategy=f"s{strategy.index}",
+            title=strategy.text or strategy.label,
+        )
+        for strategy in records.strategies
+    ]
+    return element(
+        "nav", buttons, class_="legend", aria_label="Strategies: press one to hide or show it in every figure"
+    )
+
+
+def _section(name: str, title: str, content: Child) -> Html | None:
+    return None if content is None else element("section", element("h2", title), content, id=name)
+
+
+def _list(sentences: Iterable[str]) -> Html:
+    return element("ul", [element("li", sentence) for sentence in sentences], class_="notes")
+
+
+def _task(records: Records, task: Task, name: str, points: int, figures: dict[str, dict[str, Any]]) -> Html:
+    facts = [clip_facts(records, task, strategy) for strategy in records.strategies]
+    normed = [fact for fact in facts if fact.median is not None or fact.skipped]
+    finals = [finals_figure(records, task), differences_figure(records, task)] if len(records.strategies) > 1 else []
+    if len(records.strategies) == 1 and len(records.seeds) > 1:
+        finals = [finals_figure(records, task)]
+    curves = loss_figures(records, task, points) + metric_figures(records, task, points)
+    gradients = gradient_figures(records, task, points)
+    groups = [
+        ("Learning", curves),
+        ("Final values", [made for made in finals if made]),
+        ("Learning rate and schedules", rate_figures(records, task, points)),
+        ("Gradient norms and clipping", gradients),
+    ]
+    shown: list[Child] = []
+    for title, group in groups:
+        if group:
+            grid = [_figure(made, f"{name}-figure-{len(figures) + i}", figures) for i, made in enumerate(group)]
+            shown += [element("h3", title), element("div", grid, class_="grid")]
+    if normed:
+        shown += [clipping(normed, task, f"{name}-clipping"), _list(clipping_notes(normed))]
+    return element(
+        "section",
+        element("h2", task.name),
+        element("p", _about(task), class_="facts"),
+        leaderboard(records, task, f"{name}-leaderboard"),
+        shown,
+        id=name,
+    )
+
+
+def _about(task: Task) -> Child:
+    facts = task.facts
+    goal = "smaller is better" if task.goal == "min" else "larger is better"
+    parts = [f"chosen by validation {task.metric}, {goal}"]
+    parts += [f"{facts[key]} {words}" for key, words in (("steps", "steps"),) if facts.get(key)]
+    parts += [f"batches of {facts['batch_size']}"] if facts.get("batch_size") else []
+    parts += [f"{facts['parameters']:,} parameters"] if isinstance(facts.get("parameters"), int) else []
+    parts += [f"target {figure(float(facts['target']))}"] if isinstance(facts.get("target"), int | float) else []
+    description = str(facts.get("description") or "").strip()
+    return [
+        description + (". " if description and description[-1] not in ".!?" else " "),
+        "; ".join(parts).capitalize(),
+        ".",
+    ]
+
+
+def _figure(made: Figure, name: str, figures: dict[str, dict[str, Any]]) -> Html:
+    figures[name] = made.spec()
+    other = {"log": "linear scale", "linear": "log scale"}[made.scales[0]]
+    toggle = (
+        element("button", other, type="button", class_="scale", data_scale=name, aria_controls=name)
+        if len(made.scales) > 1
+        else None
+    )
+    return element(
+        "figure",
+        element("div", element("h4", made.title), toggle, class_="bar"),
+        element("div", id=name, class_="plot", role="img", aria_label=made.alt, style=f"height:{made.height}px"),
+        element("figcaption", made.caption) if made.caption else None,
+    )
+
+
+def _settings(records: Records) -> list[Child]:
+    settings, machine = records.settings, mapping(records.settings.get("machine"))
+    versions = ", ".join(f"{name} {version}" for name, version in mapping(settings.get("versions")).items())
+    computer = ", ".join(
+        part
+        for part in (
+            str(machine.get("cpu") or ""),
+            plural(machine["cores"], "core") if isinstance(machine.get("cores"), int) else "",
+            str(machine.get("system") or ""),
+            str(settings.get("device") or ""),
+        )
+        if part
+    )
+    facts: list[tuple[str, Child]] = [
+        (
+            "Strategies",
+            element("ul", [element("li", named(strategy)) for strategy in records.strategies], class_="bare"),
+        ),
+        ("Tasks", element("ul", [element("li", _task_settings(task)) for task in records.tasks], class_="bare")),
+        ("Seeds", ", ".join(map(str, records.seeds))),
+        ("Versions", versions),
+        ("Machine", computer),
+        ("Commit", str(settings.get("commit") or "")),
+        ("Created", records.created),
+    ]
+    pairs = [[element("dt", term), element("dd", value)] for term, value in facts if value]
+    command: Child = None
+    if records.command:
+        copy = element("button", "Copy", type="button", class_="scale", data_copy="command")
+        bar = element("div", element("h3", "To do it again"), copy, class_="bar")
+        command = [bar, element("pre", element("code", records.command, id="command"))]
+    return [element("dl", pairs), command]
+
+
+def _task_settings(task: Task) -> Child:
+    names = ("steps", "batch_size", "eval_every", "parameters", "target", "optimum", "source")
+    known = [f"{name.replace('_', ' ')} {task.facts[name]}" for name in names if task.facts.get(name) not in (None, "")]
+    samples = mapping(task.facts.get("samples"))
+    known += [f"samples {', '.join(f'{split} {n}' for split, n in samples.items() if n)}"] if samples else []
+    return [element("b", task.name), f" {'; '.join([f'metric {task.metric} ({task.goal})', *known])}"]
+
+
+def _download() -> list[Child]:
+    button = element("button", "Download the data (JSON)", type="button", id="download")
+    words = "Settings, summary and every result in full; long curves thinned to their first, last and extreme points. "
+    return [element("p", words, "The complete curves are the metrics.jsonl files of the runs."), element("p", button)]

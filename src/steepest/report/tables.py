@@ -1,0 +1,250 @@
+"""Tables: the leaderboard, the standing over tasks, what clipping did, and which runs are not there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from steepest.report.data import Records, Run, Strategy, Task, mapping, number
+from steepest.report.figures.gradient import ClipFacts
+from steepest.report.html import Child, Html, element
+from steepest.report.ranking import final_values, ranked
+from steepest.report.style import colour, ink, letter
+from steepest.report.words import DASH, duration, figure, mean_sd, plural, signed, spread
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell shows, and the number or text that it is sorted by (None sorts last)."""
+
+    shown: Child
+    key: float | str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """The head of a column; ``numeric`` ones are set right, and sorted as numbers."""
+
+    title: str
+    numeric: bool = True
+    hint: str = ""
+
+
+def table(name: str, caption: str, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> Html:
+    """A table whose headers are buttons that sort it; it scrolls inside its own frame where it is wider than the page."""
+    head = element(
+        "tr",
+        [
+            element(
+                "th",
+                element("button", column.title, type="button", title=column.hint or None),
+                scope="col",
+                class_="number" if column.numeric else None,
+                aria_sort="none",
+            )
+            for column in columns
+        ],
+    )
+    body = [
+        element(
+            "tr",
+            [
+                element(
+                    "th" if place == 0 else "td",
+                    cell.shown,
+                    element("small", cell.note) if cell.note else None,
+                    scope="row" if place == 0 else None,
+                    class_="number" if column.numeric else None,
+                    data_sort="" if cell.key is None else cell.key,
+                )
+                for place, (column, cell) in enumerate(zip(columns, row, strict=True))
+            ],
+        )
+        for row in rows
+    ]
+    inner = element("table", element("caption", caption), element("thead", head), element("tbody", body), id=name)
+    return element("div", inner, class_="scroll", role="region", aria_label=caption, tabindex=0)
+
+
+def chip(strategy: Strategy) -> Html:
+    """The colour of a strategy as a small mark; its style is one of a fixed set, never text from records."""
+    look = f"background:{colour(strategy.index)};color:{ink(strategy.index)}"
+    return element("span", letter(strategy.index), class_="chip", style=look)
+
+
+def named(strategy: Strategy) -> Child:
+    """A strategy's mark and label, with its text below where that says more."""
+    text = element("code", strategy.text) if strategy.text and strategy.text != strategy.label else None
+    name = element("b", strategy.label, class_="text" if len(strategy.label) > 24 else None)
+    return element("span", chip(strategy), element("span", name, text), class_="named")
+
+
+def _mean(row: Mapping[str, Any], name: str, runs: Sequence[Run]) -> float | None:
+    """A mean as the summary has it, else over the results at hand."""
+    recorded = number(mapping(row.get(name)).get("mean"))
+    values = [value for run in runs if (value := number(run.result.get(name))) is not None]
+    return recorded if recorded is not None else mean_sd(values)[0]
+
+
+def _difference(row: Mapping[str, Any], first: bool) -> tuple[Cell, Cell]:
+    """Difference to the best with its interval, and whether the two are separable."""
+    against = mapping(row.get("against_best"))
+    value, low, high = (number(against.get(key)) for key in ("difference", "low", "high"))
+    if first:
+        return Cell("best", 0.0), Cell(DASH)
+    interval = f"{signed(low)} to {signed(high)}" if low is not None and high is not None else ""
+    separable = against.get("separable")
+    words = (
+        {True: "separable", False: "not separable"}.get(separable, "not known")
+        if separable is not None
+        else "not known"
+    )
+    mark = element("span", words, class_=f"tag {'yes' if separable else 'no'}")
+    probability = number(against.get("p_better"))
+    note = "" if probability is None else f"P(better than best) {figure(probability, 2)}"
+    return Cell(signed(value), None if value is None else abs(value), interval), Cell(mark, words, note)
+
+
+def _ended(runs: Sequence[Run], row: Mapping[str, Any]) -> Cell:
+    """How many runs ended, and how many of them badly."""
+    counts = {status: sum(run.status == status for run in runs) for status in ("diverged", "failed")}
+    counts = {status: int(number(row.get(status)) or n) for status, n in counts.items()}
+    absent = sum(run.status in ("missing", "unfinished", "stopped") for run in runs)
+    bad = [f"{n} {status}" for status, n in counts.items() if n] + ([f"{absent} not finished"] if absent else [])
+    shown = element("span", ", ".join(bad), class_="tag bad") if bad else "none"
+    return Cell(shown, float(sum(counts.values()) + absent))
+
+
+def leaderboard(records: Records, task: Task, name: str) -> Html:
+    """One row a strategy, best first. Without a summary: means of the runs at hand, and no intervals."""
+    columns = [
+        Column("Strategy", numeric=False),
+        Column("Rank"),
+        Column(f"Validation {task.metric}", hint="mean ± standard deviation over seeds; this column chooses"),
+        Column("Test", hint="mean ± standard deviation over seeds; read once, chooses nothing"),
+        Column("To the best", hint="mean paired difference, and its interval"),
+        Column("Separable", numeric=False, hint="separable: the interval of the difference does not cover zero"),
+        Column(
+            "Steps to target", hint="median steps until the target value was reached, and how many seeds reached it"
+        ),
+        Column("Gradients", hint="gradient evaluations a run"),
+        Column("Wall", hint="wall-clock time a run"),
+        Column("CPU", hint="processor time a run"),
+        Column("Lost runs", hint="runs that diverged, failed, or are not finished"),
+    ]
+    board = {str(row.get("label")): row for row in records.board(task)}
+    rows = []
+    for place, strategy in enumerate(ranked(records, task), start=1):
+        row, runs = board.get(strategy.label, {}), records.of(task, strategy)
+        values = list(final_values(records, task, strategy).values())
+        mean, sd = mean_sd(values)
+        recorded = mapping(row.get("validation"))
+        if number(recorded.get("mean")) is not None:
+            mean, sd = number(recorded.get("mean")), number(recorded.get("sd"))
+        tested = [value for run in runs if (value := run.final(task.metric, "test")) is not None]
+        test, test_sd = mean_sd(tested)
+        in_board = mapping(row.get("test"))
+        if number(in_board.get("mean")) is not None:
+            test, test_sd = number(in_board.get("mean")), number(in_board.get("sd"))
+        rank = number(row.get("rank")) or (float(place) if values else None)
+        target = mapping(row.get("time_to_target"))
+        reached, of = number(target.get("reached")), number(target.get("n"))
+        gradients = _mean(row, "gradient_evaluations", runs)
+        wall, cpu = _mean(row, "seconds", runs), _mean(row, "cpu_seconds", runs)
+        rows.append(
+            [
+                Cell(named(strategy), strategy.label.lower()),
+                Cell(figure(rank, 1) if rank is None else str(int(rank)), rank),
+                Cell(spread(mean, sd), mean, f"n = {len(values)}"),
+                Cell(spread(test, test_sd), test),
+                *_difference(row, first=rank == 1),
+                Cell(
+                    figure(number(target.get("steps"))),
+                    number(target.get("steps")),
+                    f"{int(reached)} of {int(of)}" if reached is not None and of is not None else "",
+                ),
+                Cell(figure(gradients), gradients),
+                Cell(duration(wall), wall),
+                Cell(duration(cpu), cpu),
+                _ended(runs, row),
+            ]
+        )
+    return table(name, f"Leaderboard on {task.name}, {plural(len(records.seeds), 'seed')}", columns, rows)
+
+
+def overview(records: Records) -> Html | None:
+    """Mean validation value and rank of every strategy on every task; only where there are several tasks."""
+    if len(records.tasks) < 2 or len(records.strategies) < 2:
+        return None
+    columns = [Column("Strategy", numeric=False), *(Column(task.name, hint=task.metric) for task in records.tasks)]
+    places: dict[str, dict[str, Cell]] = {strategy.label: {} for strategy in records.strategies}
+    for task in records.tasks:
+        board = {str(row.get("label")): number(row.get("rank")) for row in records.board(task)}
+        for place, strategy in enumerate(ranked(records, task), start=1):
+            mean, sd = mean_sd(list(final_values(records, task, strategy).values()))
+            rank = board.get(strategy.label) or (place if mean is not None else None)
+            note = "no result" if rank is None else f"rank {int(rank)}"
+            places[strategy.label][task.name] = Cell(spread(mean, sd), mean, note)
+    columns.append(Column("Mean rank"))
+    rows = []
+    for strategy in records.strategies:
+        cells = [places[strategy.label][task.name] for task in records.tasks]
+        ranks = [float(cell.note.split()[1]) for cell in cells if cell.note.startswith("rank")]
+        mean_rank = mean_sd(ranks)[0] if len(ranks) == len(cells) else None
+        rows.append([Cell(named(strategy), strategy.label.lower()), *cells, Cell(figure(mean_rank, 3), mean_rank)])
+    return table(
+        "overview", "All tasks: mean validation value ± standard deviation over seeds, and rank", columns, rows
+    )
+
+
+def clipping(facts: Sequence[ClipFacts], task: Task, name: str) -> Html:
+    """Share of steps that were clipped and skipped, and the norms before clipping."""
+    columns = [
+        Column("Strategy", numeric=False),
+        Column("Clipped", hint="share of steps whose gradient was scaled down"),
+        Column("Skipped", hint="steps left out because the gradient norm was not finite"),
+        Column("Median norm", hint="before clipping"),
+        Column("90th percentile", hint="before clipping; a usual place for a threshold"),
+        Column("Largest norm", hint="before clipping"),
+    ]
+    rows = [
+        [
+            Cell(named(fact.strategy), fact.strategy.label.lower()),
+            Cell(DASH if fact.clipped_share is None else f"{100 * fact.clipped_share:.1f} %", fact.clipped_share),
+            Cell(str(fact.skipped), float(fact.skipped), f"of {fact.steps} steps"),
+            Cell(figure(fact.median, 3), fact.median),
+            Cell(figure(fact.ninetieth, 3), fact.ninetieth),
+            Cell(figure(fact.largest, 3), fact.largest),
+        ]
+        for fact in facts
+    ]
+    return table(name, f"Gradient clipping on {task.name}, all seeds together", columns, rows)
+
+
+def lost_runs(records: Records) -> Html | None:
+    """Every run that diverged, failed, was stopped, is unfinished or missing; None when all finished."""
+    lost = [run for run in records.runs if run.status != "finished"]
+    if not lost:
+        return None
+    columns = [
+        Column("Strategy", numeric=False),
+        Column("Task", numeric=False),
+        Column("Seed"),
+        Column("State", numeric=False),
+        Column("Step"),
+        Column("Message", numeric=False),
+    ]
+    rows = [
+        [
+            Cell(named(run.strategy), run.strategy.label.lower()),
+            Cell(run.task, run.task),
+            Cell(str(run.seed), float(run.seed)),
+            Cell(run.status, run.status),
+            Cell(str(run.last_step), float(run.last_step)),
+            Cell(str(run.result.get("message") or ""), str(run.result.get("message") or "")),
+        ]
+        for run in lost
+    ]
+    return table("lost-runs", "Runs that did not finish", columns, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from steepest.strategy import recipes as _recipes
 from steepest.strategy.pieces import adadelta as adadelta
 from steepest.strategy.pieces import adagrad as adagrad
 from steepest.strategy.pieces import adam as adam
@@ -45,3 +46,15 @@ from steepest.strategy.pieces import warmup_cosine as warmup_cosine
 from steepest.strategy.pieces import warmup_inverse_sqrt as warmup_inverse_sqrt
 from steepest.strategy.pieces import warmup_linear as warmup_linear
 from steepest.strategy.pieces import wsd as wsd
+from steepest.strategy.value import lift as _lift
+
+algoperf = _lift(_recipes.algoperf)
+cnn = _lift(_recipes.cnn)
+finetune = _lift(_recipes.finetune)
+llm = _lift(_recipes.llm)
+llm_lion = _lift(_recipes.llm_lion)
+llm_wsd = _lift(_recipes.llm_wsd)
+noam = _lift(_recipes.noam)
+rnn = _lift(_recipes.rnn)
+super_convergence = _lift(_recipes.super_convergence)
+transformer = _lift(_recipes.transformer)

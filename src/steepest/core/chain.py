@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -44,6 +45,7 @@ class Chain:
             states.append(s_i)
         return g, tuple(states)
 
+    @cached_property
     def structure(self) -> tuple[Any, ...]:
         """What a compiled kernel depends on."""
         return tuple(link.structure() for link in self.links)

@@ -16,6 +16,9 @@ from steepest.core.trace import Node, Program
 CHUNK = 16384
 """Entries a thread takes at a time: 64 KiB of float32, a few buffers of which fit a core's second-level cache."""
 
+LANES = 32
+"""Partial sums of a measured term: enough to hide the latency of an addition."""
+
 STORAGE = {"float32": "float", "float64": "double", "bfloat16": "bf16", "float16": "half"}
 
 PRELUDE = """\
@@ -28,6 +31,8 @@ struct bf16 { uint16_t bits; };
 static inline float load(bf16 x) { uint32_t u = uint32_t(x.bits) << 16; float f; std::memcpy(&f, &u, 4); return f; }
 static inline float load(float x) { return x; }
 static inline double load(double x) { return x; }
+template <class T> static inline T larger(T a, T b) { T x = a > b ? a : b; return a != a ? a : x; }
+template <class T> static inline T smaller(T a, T b) { T x = a < b ? a : b; return a != a ? a : x; }
 static inline void store(float* y, float x) { *y = x; }
 static inline void store(double* y, double x) { *y = x; }
 static inline void store(bf16* y, float x) {
@@ -78,15 +83,15 @@ def expression(node: Node, args: Sequence[str], real: str) -> str:
         case "sign", [x]:
             return f"{real}({x} > 0) - {real}({x} < 0)"
         case "maximum", [a, b]:
-            return f"({a} != {a} || {a} > {b}) ? {a} : {b}"
+            return f"larger({a}, {b})"
         case "minimum", [a, b]:
-            return f"({a} != {a} || {a} < {b}) ? {a} : {b}"
+            return f"smaller({a}, {b})"
         case "where", [c, a, b]:
             return f"{c} ? {a} : {b}"
         case "logical_and", [a, b]:
-            return f"{a} && {b}"
+            return f"bool({a}) & bool({b})"
         case "logical_or", [a, b]:
-            return f"{a} || {b}"
+            return f"bool({a}) | bool({b})"
         case "logical_not", [a]:
             return f"!{a}"
     raise NotImplementedError(f"no C++ for {node.op}")
@@ -130,6 +135,29 @@ def _body(program: Program, real: str) -> tuple[list[str], list[str], dict[int, 
     return once, each, entry
 
 
+def _sum_loops(each: Sequence[str], terms: Sequence[str]) -> list[str]:
+    """Sum terms in LANES independent partial sums, so that no addition waits for the one before it."""
+    sums = [f"a{j}" for j in range(len(terms))]
+    return [
+        *(f"double {a}[{LANES}] = {{0}};" for a in sums),
+        "i64 from = 0;",
+        f"for (; from + {LANES} <= n; from += {LANES}) {{",
+        "  #pragma omp simd",
+        f"  for (int lane = 0; lane < {LANES}; lane++) {{",
+        "    const i64 i = from + lane;",
+        *(f"    {line}" for line in each),
+        *(f"    {a}[lane] += {term};" for a, term in zip(sums, terms, strict=True)),
+        "  }",
+        "}",
+        "for (i64 i = from; i < n; i++) {",
+        *(f"  {line}" for line in each),
+        *(f"  {a}[i - from] += {term};" for a, term in zip(sums, terms, strict=True)),
+        "}",
+        *(f"for (int lane = 1; lane < {LANES}; lane++) {a}[0] += {a}[lane];" for a in sums),
+        *(f"out[{j}] = {a}[0];" for j, a in enumerate(sums)),
+    ]
+
+
 def _unused(program: Program) -> Program:
     """Drop the nodes that no output needs, so that nothing is loaded in vain."""
     needed: set[int] = set()
@@ -168,25 +196,18 @@ def source(program: Program, dtypes: Sequence[str], kind: Literal["update", "mea
     arguments = [f"{'' if t in written else 'const '}{storage[t]}* __restrict__ {t}" for t in pointers]
     call = [f"({storage[t]}*)row[{2 + tensors.index(t)}] + from" for t in pointers]
     if kind == "update":
-        pragma = "#pragma omp simd"
         each += [
             f"store({name} + i, {'' if storage[name] == real else '(double)' if storage[name] == 'double' else '(float)'}{entry[i]});"
             for name, i in program.outputs
         ]
+        loops = ["#pragma omp simd", "for (i64 i = 0; i < n; i++) {", *(f"  {line}" for line in each), "}"]
     else:
-        sums = [f"a{j}" for j in range(len(program.outputs))]
-        pragma = f"#pragma omp simd reduction(+:{','.join(sums)})"
-        once += [f"double {a} = 0;" for a in sums]
-        each += [f"{a} += {entry[i]};" for a, (_, i) in zip(sums, program.outputs, strict=True)]
         arguments.append("double* out")
-        call.append(f"out + c * {len(sums)}")
-    after = [f"out[{j}] = a{j};" for j in range(len(program.outputs))] if kind == "measure" else []
+        call.append(f"out + c * {len(program.outputs)}")
+        loops = _sum_loops(each, [entry[i] for _, i in program.outputs])
     body = [
         f"static void body({', '.join([*arguments, 'i64 n', 'const double* k'])}) {{",
-        *(f"  {line}" for line in (*once, pragma, "for (i64 i = 0; i < n; i++) {")),
-        *(f"    {line}" for line in each),
-        "  }",
-        *(f"  {line}" for line in after),
+        *(f"  {line}" for line in (*once, *loops)),
         "}",
     ]
     loop = LOOP.format(width=2 + len(tensors), chunk=CHUNK, call=", ".join([*call, "len", "k + row[1]"]))

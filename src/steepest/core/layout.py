@@ -64,7 +64,7 @@ _known: dict[Any, Layout] = {}
 
 def layout_of(chain: Chain) -> Layout:
     """:func:`layout`, remembered by structure."""
-    key = chain.structure()
+    key = chain.structure
     if key not in _known:
         _known[key] = layout(chain)
     return _known[key]

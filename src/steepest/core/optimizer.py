@@ -15,7 +15,7 @@ from steepest.core.errors import NonFiniteError, did_you_mean
 from steepest.core.executors import Choice, Executors
 from steepest.core.piece import Kind
 from steepest.core.rule import Nothing, Rule, rule
-from steepest.core.step import Entry, StepRefused, take
+from steepest.core.step import Bucket, Entry, StepRefused, take
 
 PAIRS = {"beta1": ("betas", 0), "beta2": ("betas", 1)}
 """Hyperparameters that torch keeps in a tuple."""
@@ -98,6 +98,7 @@ class Optimizer(torch.optim.Optimizer):
         """What is made anew after copying, pickling and loading."""
         self._executors = Executors(self.executor)
         self._entries: dict[int, Entry] = {}
+        self._buckets: dict[Any, Bucket] = {}
         self._chains: dict[Any, Chain] = {}
         self._told = False
 

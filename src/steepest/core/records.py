@@ -117,7 +117,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; a missing or torn file is a :class:`RecordError` that names it."""
     try:
         value = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RecordError(f"{path} is not there. {_what_is_there(path.parent)}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RecordError(f"{path} is not JSON ({error}). It was cut or changed; delete it to write it anew.") from None
@@ -152,7 +152,7 @@ def slug(text: str) -> str:
     """A folder name for a text: readable, and different for different texts.
 
     >>> slug("adamw(lr=3e-3) | cosine")
-    'adamw-lr-3e-3-cosine-60b53d96'
+    'adamw-lr-3e-3-cosine-6c67b867'
     """
     readable = re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.")[:48].rstrip("-.")
     return f"{readable or 'run'}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

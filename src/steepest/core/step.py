@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,30 +32,35 @@ class StepRefused(Exception):
 class Entry:
     """A parameter with its slot and everything about it that stays the same between steps."""
 
-    __slots__ = ("contiguous", "executor", "param", "slot", "state", "structure", "tensors")
+    __slots__ = ("bucket", "contiguous", "executor", "named", "param", "plan", "slot", "state")
 
-    def __init__(self, p: Tensor, state: dict[str, Any], chain: Chain, plan: Layout) -> None:
+    def __init__(self, opt: Optimizer, p: Tensor, g: Tensor, chain: Chain, plan: Layout) -> None:
         self.param = p
-        self.state = state
-        self.structure = chain.structure()
-        real = torch.view_as_real(p) if p.is_complex() else p
-        if "step" not in state or any(name not in state for name in (*plan.tensors, *plan.numbers)):
+        self.plan = plan
+        self.state = state = opt.state[p]
+        real, g = _real(p), _real(g)
+        if any(name not in state for name in ("step", *plan.tensors, *plan.numbers)):
             fresh = zip(plan.tensors, flatten(chain.init(real.detach())), strict=True)
             numbers = zip(plan.numbers, flatten(plan.memory), strict=True)
             for name, value in (("step", 0), *fresh, *numbers):
                 state.setdefault(name, value)
-        self.tensors = [state[name] for name in plan.tensors]
+        self.named = [(name, state[name]) for name in plan.tensors]
         template = chain.init(torch.zeros(0))
-        self.slot = Slot(real, real, rebuild(template, [_real(t) for t in self.tensors]))
+        self.slot = Slot(real, g, rebuild(template, [_real(t) for _, t in self.named]))
         self.contiguous = real.is_contiguous()
-        self.executor: Executor | None = None
+        self.executor = opt._executors.choose(chain, self.slot)
+        key = (plan, self.slot.dtypes, self.executor, real.device)
+        self.bucket = opt._buckets.setdefault(key, Bucket(chain, self.executor))
 
-    def current(self, p: Tensor, plan: Layout, structure: Any) -> bool:
-        """Whether nobody has replaced the parameter's state (or its chain) since the entry was made."""
-        if self.param is not p or self.structure != structure or self.slot.p.dtype != p.dtype:
-            return False
-        state = self.state
-        return all(state.get(name) is t for name, t in zip(plan.tensors, self.tensors, strict=True))
+
+class Bucket:
+    """Slots that one call of an executor serves: same chain structure, dtypes and device."""
+
+    __slots__ = ("chain", "executor")
+
+    def __init__(self, chain: Chain, executor: Executor) -> None:
+        self.chain = chain
+        self.executor = executor
 
 
 def _real(t: Tensor) -> Tensor:
@@ -74,13 +78,12 @@ class Cohort:
         self.memory = list(memory)
         self.entries: list[Entry] = []
         self.k: list[Any] = []
-        for link, past in zip(chain.links, memory, strict=True):
+        for i, (link, past) in enumerate(zip(chain.links, memory, strict=True)):
             if link.measures():  # its sums are not known yet
                 self.k.append(link.scalars(t))
             else:
-                k, new = link.combine(t, past, ())
+                k, self.memory[i] = link.combine(t, past, ())
                 self.k.append(k)
-                self.memory[len(self.k) - 1] = new
 
     def share(self) -> None:
         """Hand the scalars to the slots."""
@@ -90,39 +93,34 @@ class Cohort:
 
     def commit(self) -> None:
         """Count the step and keep the memory."""
-        names = self.plan.numbers
+        t, names = self.t, self.plan.numbers
         for entry in self.entries:
-            entry.state["step"] = self.t
-            if names:
-                entry.state.update(zip(names, flatten(tuple(self.memory)), strict=True))
+            entry.state["step"] = t
+        if names:
+            new = dict(zip(names, flatten(tuple(self.memory)), strict=True))
+            for entry in self.entries:
+                entry.state.update(new)
 
 
 def take(opt: Optimizer) -> dict[str, float]:
     """Take one step of an optimizer and return its metrics; raises :class:`StepRefused` before anything is written."""
     cohorts = [cohort for index in range(len(opt.param_groups)) for cohort in _gather(opt, index)]
-    if not cohorts:
-        return {}
-    buckets: dict[Any, list[Entry]] = defaultdict(list)
-    chains: dict[Any, tuple[Chain, Executor]] = {}
+    buckets: dict[Bucket, list[Entry]] = {}
     for cohort in cohorts:
         cohort.share()
         for entry in cohort.entries:
-            if entry.executor is None:
-                entry.executor = opt._executors.choose(cohort.chain, entry.slot)
-            key = (entry.structure, entry.slot.dtypes, id(entry.executor), entry.slot.p.device)
-            buckets[key].append(entry)
-            chains.setdefault(key, (cohort.chain, entry.executor))
+            if entry.bucket in buckets:
+                buckets[entry.bucket].append(entry)
+            else:
+                buckets[entry.bucket] = [entry]
     metrics: dict[str, float] = {}
-    rounds = max(len(cohort.plan.stages) for cohort in cohorts)
-    prefix = opt.prefix if rounds else 0
-    for r in range(rounds):
-        _measure(r, prefix, cohorts, buckets, chains, metrics)
-    for key, entries in buckets.items():
-        chain, executor = chains[key]
-        executor.update(chain, [entry.slot for entry in entries])
+    for r in range(max((len(cohort.plan.stages) for cohort in cohorts), default=0)):
+        _measure(r, opt.prefix, cohorts, buckets, metrics)
+    for bucket, entries in buckets.items():
+        bucket.executor.update(bucket.chain, [entry.slot for entry in entries])
     for cohort in cohorts:
         cohort.commit()
-    torch.autograd.graph.increment_version([entry.param for cohort in cohorts for entry in cohort.entries])
+    torch.autograd.graph.increment_version([entry.param for entries in buckets.values() for entry in entries])
     return metrics
 
 
@@ -131,40 +129,49 @@ def _gather(opt: Optimizer, index: int) -> list[Cohort]:
     group = opt.param_groups[index]
     chain = opt.chain(group)
     plan = layout_of(chain)
-    structure = chain.structure()
     found: dict[Any, Cohort] = {}
     known = opt._entries
+    strided = torch.strided
     for position, p in enumerate(group["params"]):
         g = p.grad
         if g is None:
             continue
-        if g.layout is not torch.strided:
+        if g.layout is not strided:
             raise RuntimeError(
                 f"{type(opt).__name__} does not support sparse gradients; {_name(group, position)} has one. "
                 "Use nn.Embedding(..., sparse=False), or give that parameter to torch.optim.SparseAdam."
             )
         entry = known.get(id(p))
-        if entry is None or not entry.current(p, plan, structure):
-            entry = known[id(p)] = Entry(p, opt.state[p], chain, plan)
-        slot = entry.slot
-        if g.is_complex():
-            g = torch.view_as_real(g)
-            slot.p = torch.view_as_real(p)
-        if g.dtype is not slot.dtypes[1]:
-            g = g.to(slot.p.dtype)
+        if entry is None or not _current(entry, p, g, plan):
+            entry = known[id(p)] = Entry(opt, p, g, chain, plan)
+        slot, state = entry.slot, entry.state
+        if slot.p is not p:  # complex: a view as pairs of real numbers
+            slot.p, g = _real(p), _real(g)
         if not (g.is_contiguous() if entry.contiguous else g.stride() == slot.p.stride()):
-            g = torch.empty_like(slot.p).copy_(g)
+            g = torch.empty_like(slot.p, dtype=g.dtype).copy_(g)
         slot.g = g
-        step = entry.state["step"]
-        if isinstance(step, Tensor):
-            step = entry.state["step"] = int(step)
-        numbers = tuple(entry.state[name] for name in plan.numbers)
-        key = (step, numbers, position if plan.each else 0)
+        step = state["step"]
+        if plan.numbers or plan.each:
+            key: Any = (step, *[state[name] for name in plan.numbers], position if plan.each else 0)
+        else:
+            key = step
         cohort = found.get(key)
         if cohort is None:
-            cohort = found[key] = Cohort(index, chain, plan, step + 1, rebuild(plan.memory, numbers))
+            numbers = [state[name] for name in plan.numbers]
+            cohort = found[key] = Cohort(index, chain, plan, int(step) + 1, rebuild(plan.memory, numbers))
         cohort.entries.append(entry)
     return list(found.values())
+
+
+def _current(entry: Entry, p: Tensor, g: Tensor, plan: Layout) -> bool:
+    """Whether nobody has replaced the parameter, its state or its chain since the entry was made."""
+    if entry.param is not p or entry.plan is not plan:
+        return False
+    state, dtypes = entry.state, entry.slot.dtypes
+    for name, t in entry.named:
+        if state.get(name) is not t:
+            return False
+    return p.dtype is dtypes[0] and g.dtype is dtypes[1] if entry.slot.p is p else p.is_complex()
 
 
 def _name(group: dict[str, Any], position: int) -> str:
@@ -176,17 +183,15 @@ def _measure(
     r: int,
     prefix: int,
     cohorts: Sequence[Cohort],
-    buckets: dict[Any, list[Entry]],
-    chains: dict[Any, tuple[Chain, Executor]],
+    buckets: dict[Bucket, list[Entry]],
     metrics: dict[str, float],
 ) -> None:
     """One round of sums: over all tensors for the gradient pieces, over a group for its own links, or tensor by tensor."""
     rows: dict[int, Any] = {}
-    for key, entries in buckets.items():
-        chain, executor = chains[key]
-        stages = layout_of(chain).stages
+    for bucket, entries in buckets.items():
+        stages = entries[0].plan.stages
         if r < len(stages):
-            sums = executor.measure(chain, stages[r], [entry.slot for entry in entries])
+            sums = bucket.executor.measure(bucket.chain, stages[r], [entry.slot for entry in entries])
             rows.update(zip(map(id, entries), sums, strict=True))
     totals: dict[Any, Sums] = {}
     columns: dict[int, list[tuple[int, slice]]] = {}

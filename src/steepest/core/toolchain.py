@@ -15,8 +15,9 @@ from pathlib import Path
 
 from steepest.core.errors import SteepestError
 
-COMMON = ("-O3", "-std=c++17", "-shared", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
+COMMON = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
 VARIANTS = (
+    ("-march=native", "-mprefer-vector-width=512", "-fopenmp"),
     ("-march=native", "-fopenmp"),
     ("-mcpu=native", "-fopenmp"),
     ("-march=native", "-fopenmp-simd"),
@@ -65,13 +66,27 @@ def _private() -> Path:
     return Path(tempfile.mkdtemp(prefix="steepest-"))
 
 
-def load(source: str) -> ctypes.CDLL:
-    """The library of a source, from the cache or newly built; :class:`NoCompiler` when that cannot be."""
+@functools.cache
+def problem() -> str | None:
+    """Why kernels cannot be built here, or None when they can (a small one is tried, once a process)."""
+    try:
+        probe = load('extern "C" int steepest_probe(int x) { return x + 1; }\n')
+    except NoCompiler as reason:
+        return str(reason)
+    return None if probe.steepest_probe(1) == 2 else "a kernel gave a wrong answer"
+
+
+def load(source: str, *, contract: bool = False) -> ctypes.CDLL:
+    """The library of a source, from the cache or newly built; :class:`NoCompiler` when that cannot be.
+
+    With ``contract`` a product and a sum may be rounded once instead of twice.
+    """
     cxx = compiler()
     if cxx is None:
         raise NoCompiler("no C++ compiler was found (looked for $CXX, g++, clang++, c++)")
     stat = os.stat(cxx)
-    key = f"{source}\0{cxx} {stat.st_size} {stat.st_mtime_ns}\0{_machine()}\0{COMMON}{VARIANTS}"
+    flags = (*COMMON, f"-ffp-contract={'fast' if contract else 'off'}")
+    key = f"{source}\0{cxx} {stat.st_size} {stat.st_mtime_ns}\0{_machine()}\0{flags}{VARIANTS}"
     name = hashlib.sha256(key.encode()).hexdigest()[:32] + ".so"
     problem: Exception = NoCompiler("no folder for kernels can be written")
     for folder in cache_folders():
@@ -82,21 +97,21 @@ def load(source: str) -> ctypes.CDLL:
             pass
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _build(cxx, source, path)
+            _build(cxx, flags, source, path)
             return ctypes.CDLL(str(path))
         except OSError as error:  # read-only, full, or mounted without execution: try the next folder
             problem = error
     raise NoCompiler(f"a kernel could not be stored or loaded: {problem}")
 
 
-def _build(cxx: str, source: str, path: Path) -> None:
+def _build(cxx: str, common: tuple[str, ...], source: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         code, built = Path(scratch) / "kernel.cpp", Path(scratch) / "kernel.so"
         code.write_text(source)
         said = ""
         for flags in VARIANTS:
             run = subprocess.run(
-                [cxx, *COMMON, *flags, str(code), "-o", str(built)], capture_output=True, text=True, check=False
+                [cxx, *common, *flags, str(code), "-o", str(built)], capture_output=True, text=True, check=False
             )
             if run.returncode == 0:
                 os.replace(built, path)  # whole or not at all, also when several processes build the same kernel

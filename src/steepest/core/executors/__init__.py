@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Literal
 
+from steepest.core import toolchain
 from steepest.core.chain import Chain
 from steepest.core.executors.base import Executor as Executor
 from steepest.core.executors.base import Slot as Slot
@@ -12,7 +13,6 @@ from steepest.core.executors.base import Sums as Sums
 from steepest.core.executors.blocked import Blocked as Blocked
 from steepest.core.executors.native import Native as Native
 from steepest.core.executors.reference import Reference as Reference
-from steepest.core.toolchain import NoCompiler
 
 Choice = Literal["auto", "native", "blocked", "reference"]
 
@@ -38,19 +38,16 @@ class Executors:
         self.fast = fast[choice]
 
     def choose(self, chain: Chain, slot: Slot) -> Executor:
-        """The first executor that accepts the chain on such a tensor and can be built here."""
-        for executor in list(self.fast):
+        """The first executor that accepts the chain on such a tensor and can work here."""
+        for executor in self.fast:
             if not executor.accepts(chain, slot):
                 continue
-            if isinstance(executor, Native):
-                try:
-                    executor.prepare(chain, slot)
-                except NoCompiler as problem:
-                    if self.choice == "native":
-                        raise
-                    _warn_once(str(problem))
-                    continue
-            return executor
+            problem = toolchain.problem() if isinstance(executor, Native) else None
+            if problem is None:
+                return executor
+            if self.choice == "native":
+                raise toolchain.NoCompiler(f"executor='native' cannot be used: {problem}. Use executor='auto'.")
+            _warn_once(problem)
         return self.reference
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import operator
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -109,14 +109,15 @@ class Native(Executor):
 
     def prepare(self, chain: Chain, slot: Slot, links: tuple[int, ...] | None = None) -> Kernel:
         """The loop of the update (``links=None``) or of a measure, built unless this process has it."""
-        key = (chain.structure(), slot.dtypes, links)
+        key = (chain.structure, slot.dtypes, links)
         if key not in _kernels:
             dtypes = [str(d)[6:] for d in slot.dtypes]
             if links is None:
                 program, place = trace_update(chain, slot.state, slot.k), list[int]()
             else:
                 program, place = trace_measure(chain, links, slot.state, slot.k)
-            run = toolchain.load(codegen.source(program, dtypes, "update" if links is None else "measure")).run
+            kind: Literal["update", "measure"] = "update" if links is None else "measure"
+            run = toolchain.load(codegen.source(program, dtypes, kind), contract=kind == "measure").run
             run.restype = None
             run.argtypes = [ctypes.c_int64, *[ctypes.c_void_p] * 4, ctypes.c_int64]
             _kernels[key] = Kernel(run, place)

@@ -7,12 +7,11 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from steepest.tasks.data import Data, DataError, batches, checked, in_order, length, samples, to_device
 from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
@@ -26,6 +25,8 @@ from torch.utils.data import (
     WeightedRandomSampler,
     get_worker_info,
 )
+
+from steepest.tasks.data import Data, DataError, batches, checked, in_order, length, samples, to_device
 
 N = 23
 
@@ -199,7 +200,9 @@ def test_a_sampler_of_epochs_is_told_the_epoch() -> None:
 
 def test_a_batch_sampler_and_collate_function_are_used() -> None:
     sampler = BatchSampler(SequentialSampler(Numbers()), 4, drop_last=False)
-    loader = DataLoader(Numbers(), batch_sampler=sampler, collate_fn=lambda rows: {"i": torch.tensor([r[0] for r in rows])})
+    loader = DataLoader(
+        Numbers(), batch_sampler=sampler, collate_fn=lambda rows: {"i": torch.tensor([r[0] for r in rows])}
+    )
     order = batches(loader, 99, 0)
     assert order.steps_per_epoch == 6
     assert order.batch(5)["i"].tolist() == [20, 21, 22]
@@ -207,7 +210,7 @@ def test_a_batch_sampler_and_collate_function_are_used() -> None:
 
 def test_a_dataset_that_fetches_many_at_once_is_asked_so() -> None:
     class Many(Numbers):
-        asked: list[list[int]] = []
+        asked: ClassVar[list[list[int]]] = []
 
         def __getitems__(self, rows: list[int]) -> list[int]:
             self.asked.append(rows)
@@ -243,7 +246,7 @@ def test_a_stream_leaves_out_the_last_batch_and_its_loader_may_keep_it() -> None
 
 
 def test_streams_that_end_are_refused() -> None:
-    with pytest.raises(DataError, match="no full batch in epoch 0.*shorter than a batch"):
+    with pytest.raises(DataError, match=r"no full batch in epoch 0.*shorter than a batch"):
         batches(Stream(3), 5, 0).batch(0)
 
     class Once(IterableDataset[Any]):
@@ -254,12 +257,12 @@ def test_streams_that_end_are_refused() -> None:
 
     order = batches(Once(), 5, 0)
     order.batch(1)
-    with pytest.raises(DataError, match="epoch 1: it is empty.*or used up"):
+    with pytest.raises(DataError, match=r"epoch 1: it is empty.*or used up"):
         order.batch(2)
 
 
 def test_a_loader_without_a_batch_is_refused() -> None:
-    with pytest.raises(DataError, match="no batch.*drop_last=False"):
+    with pytest.raises(DataError, match=r"no batch.*drop_last=False"):
         batches(DataLoader(Numbers(3), 5, drop_last=True), 5, 0)
 
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from steepest.tasks.measures import accuracy, bits, cross_entropy, error
 
 
@@ -18,7 +19,9 @@ def test_cross_entropy_by_hand() -> None:
 def test_every_position_of_a_sequence_counts_the_same() -> None:
     logits = torch.randn(3, 5, 7)
     labels = torch.randint(7, (3, 5))
-    each = torch.stack([cross_entropy(logits[i, j][None], (None, labels[i, j][None])) for i in range(3) for j in range(5)])
+    each = torch.stack(
+        [cross_entropy(logits[i, j][None], (None, labels[i, j][None])) for i in range(3) for j in range(5)]
+    )
     torch.testing.assert_close(cross_entropy(logits, (None, labels)), each.mean())
 
 

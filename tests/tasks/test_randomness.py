@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+
 from steepest.tasks.randomness import generator, get_state, mix, seed_all, seeded, set_state
 
 

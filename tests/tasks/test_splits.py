@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as some
+
 from steepest.tasks.splits import fraction, split_of, split_rows
 
 

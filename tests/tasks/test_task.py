@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
 from steepest.core.errors import SteepestError, UnknownName
 from steepest.tasks.data import DataError
 from steepest.tasks.task import Task, TaskError
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 
 def squared(output: Tensor, batch: Any) -> Tensor:
@@ -74,7 +75,7 @@ def test_initialisation_and_data_order_do_not_share_random_numbers() -> None:
 
 
 def test_a_model_without_parameters_is_refused() -> None:
-    with pytest.raises(TaskError, match="'line'.*ReLU with nothing to train"):
+    with pytest.raises(TaskError, match=r"'line'.*ReLU with nothing to train"):
         a_task(model=nn.ReLU).build()
     with pytest.raises(TaskError, match="must return a torch module; it returned None"):
         a_task(model=lambda: None).build()
@@ -114,7 +115,9 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "kind", "message"), BAD, ids=[f"{next(iter(c))} {i}" for i, (c, *_) in enumerate(BAD)])
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"), BAD, ids=[f"{next(iter(c))} {i}" for i, (c, *_) in enumerate(BAD)]
+)
 def test_bad_fields_are_refused_when_the_task_is_made(changes: Any, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message) as caught:
         a_task(**changes)
@@ -144,9 +147,9 @@ def test_a_metric_that_is_not_a_scalar_is_refused() -> None:
 
 
 def test_a_split_that_is_not_there_is_refused() -> None:
-    with pytest.raises(UnknownName, match="no split 'valid'. Did you mean 'validation'"):
+    with pytest.raises(UnknownName, match=r"no split 'valid'. Did you mean 'validation'"):
         a_task().evaluate(line(), "valid")  # type: ignore[arg-type]
-    with pytest.raises(TaskError, match="has no test split. It has: train, validation"):
+    with pytest.raises(TaskError, match=r"has no test split. It has: train, validation"):
         a_task().evaluate(line(), "test")
     assert a_task(test=points(3)).splits == ("train", "validation", "test")
 
@@ -258,7 +261,9 @@ def test_a_nan_is_reported_and_not_hidden() -> None:
 
 
 def test_a_metric_may_be_a_plain_number() -> None:
-    assert a_task(metrics={"count": lambda out, batch: len(out)}).evaluate(line())["count"] == (8 * 8 + 8 * 8 + 7 * 7) / 23
+    assert (
+        a_task(metrics={"count": lambda out, batch: len(out)}).evaluate(line())["count"] == (8 * 8 + 8 * 8 + 7 * 7) / 23
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- small methods

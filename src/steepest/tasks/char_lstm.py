@@ -46,6 +46,7 @@ def char_lstm() -> Task:
         batch_size=32,
         steps=800,
         eval_every=80,
+        target=1.8,
         description=f"Next character of Python source, LSTM of 128 units, text {text['facts']['corpus']}",
         **text,
     )

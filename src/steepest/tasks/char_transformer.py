@@ -83,6 +83,7 @@ def char_transformer() -> Task:
         batch_size=32,
         steps=600,
         eval_every=60,
+        target=2.15,
         description=f"Next character of Python source, transformer of width 64, text {text['facts']['corpus']}",
         **text,
     )

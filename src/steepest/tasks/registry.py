@@ -113,12 +113,12 @@ def load(text: str | Task) -> Task:
 
 def _literals(text: str, arguments: str) -> dict[str, Any]:
     try:
-        call = ast.parse(f"f{arguments}", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
-            raise ValueError
-        return {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+        match ast.parse(f"f{arguments}", mode="eval").body:
+            case ast.Call(ast.Name(), [], keywords) if all(k.arg for k in keywords):
+                return {str(k.arg): ast.literal_eval(k.value) for k in keywords}
     except (SyntaxError, ValueError):
-        raise ArgumentError(f"cannot read {text!r}: write name=value with plain numbers or strings.") from None
+        pass
+    raise ArgumentError(f"cannot read {text!r}: write name=value with plain numbers or strings.")
 
 
 def load_object(text: str) -> Task:
@@ -153,7 +153,7 @@ def load_object(text: str) -> Task:
             inspect.signature(found).bind()
         except TypeError as failure:
             raise TaskError(f"task {text!r}: {path} must be callable without arguments: {failure}.") from None
-        found = found()
+        path, found = f"the result of {path}", found()
     if not isinstance(found, Task):
         raise TaskError(
             f"task {text!r}: {path} is a {type(found).__name__}. It must be a steepest Task, or a function without "

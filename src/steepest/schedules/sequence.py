@@ -86,11 +86,11 @@ def legs(sequence: Sequence, clock: Clock) -> tuple[Leg, ...]:
     for a, b in pairwise(starts):
         if a >= b:
             raise HyperparameterError(f"sequence: at={sequence.at} must increase; in steps it is {starts[1:]}.")
-    if clock.total is not None:
-        starts = [s for s in starts if s < clock.total]
     found: list[Leg] = []
-    for i, start in enumerate(starts):
-        local = clock.local(start, starts[i + 1] if i + 1 < len(starts) else None)
+    for i, (start, end) in enumerate(zip(starts, [*starts[1:], None], strict=True)):
+        if clock.total is not None and start >= clock.total:
+            break
+        local = clock.local(start, end)
         carry = 1.0
         if found and not sequence.restart:
             before, length = found[-1], start - found[-1].start

@@ -65,7 +65,18 @@ extern "C" void run(i64 count, const i64* table, const double* k, const i64* sta
 }}
 """
 
-INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+INFIX = {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "div": "/",
+    "lt": "<",
+    "le": "<=",
+    "gt": ">",
+    "ge": ">=",
+    "eq": "==",
+    "ne": "!=",
+}
 CALLS = ("sqrt", "exp", "log", "expm1", "log1p", "sin", "cos", "tanh", "floor", "ceil", "pow", "atan2")
 
 
@@ -197,7 +208,7 @@ def source(program: Program, dtypes: Sequence[str], kind: Literal["update", "mea
     call = [f"({storage[t]}*)row[{2 + tensors.index(t)}] + from" for t in pointers]
     if kind == "update":
         each += [
-            f"store({name} + i, {'' if storage[name] == real else '(double)' if storage[name] == 'double' else '(float)'}{entry[i]});"
+            f"store({name} + i, ({'double' if storage[name] == 'double' else 'float'}){entry[i]});"
             for name, i in program.outputs
         ]
         loops = ["#pragma omp simd", "for (i64 i = 0; i < n; i++) {", *(f"  {line}" for line in each), "}"]

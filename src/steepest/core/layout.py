@@ -15,8 +15,8 @@ from steepest.core.chain import Chain
 class Layout:
     """Names of a chain's state tensors and memory numbers, and the shape of the tuples they form.
 
-    A name is the one torch.optim uses where a rule states it (``torch_names``), else the paper's letter; a name that two
-    links share gets the position of the later link behind it.
+    A name is the one torch.optim uses where a rule states it (``torch_names``), else the paper's letter; a name that
+    two links share gets the position of the later link behind it.
     """
 
     tensors: tuple[str, ...]
@@ -68,5 +68,3 @@ def layout_of(chain: Chain) -> Layout:
     if key not in _known:
         _known[key] = layout(chain)
     return _known[key]
-
-

@@ -1,4 +1,4 @@
-"""A chain behind ``torch.optim.Optimizer``: parameter groups, hooks, closures, schedules and state dicts as torch has them."""
+"""A chain behind ``torch.optim.Optimizer``: groups, hooks, closures, schedules and state dicts as torch has them."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ class Optimizer(torch.optim.Optimizer):
 
     Args:
         params: Parameters, named parameters, or groups of them, as torch takes them.
-        methods: For each method name the assembly (a kind of role ``"rule"``) that makes its chain from hyperparameters. A group
-            says by ``method`` which one it uses; the first is the default.
+        methods: For each method name the assembly (a kind of role ``"rule"``) that makes its chain from
+            hyperparameters. A group says by ``method`` which one it uses; the first is the default.
         defaults: Hyperparameters of groups that do not state them.
         gradients: Assemblies of what happens to gradients before the rule, over all groups, as ``(kind, arguments)``.
         scheduler: Multiplies hyperparameters of groups and gradient pieces at each step.
         executor: ``"auto"``, or one of ``"native"``, ``"blocked"``, ``"reference"``.
 
-    After each step, ``metrics`` holds what the step knew at no extra cost (``grad_norm`` before clipping, ``clip_factor``,
-    ``skipped``); ``steps`` counts steps taken and ``skipped_steps`` those refused by a guard.
+    After each step, ``metrics`` holds what the step knew at no extra cost (``grad_norm`` before clipping,
+    ``clip_factor``, ``skipped``); ``steps`` counts steps taken and ``skipped_steps`` those refused by a guard.
     """
 
     def __init__(
@@ -120,7 +120,9 @@ class Optimizer(torch.optim.Optimizer):
         """Gradient pieces, then the group's rule, with the hyperparameters as they are now."""
         method = self.methods[group["method"]]
         own = [(name, group[name]) for name in method.signature.parameters]
-        values = tuple((n, v.item() if isinstance(v, Tensor) else tuple(v) if isinstance(v, list) else v) for n, v in own)
+        values = tuple(
+            (n, v.item() if isinstance(v, Tensor) else tuple(v) if isinstance(v, list) else v) for n, v in own
+        )
         shared = tuple(tuple(arguments.items()) for _, arguments in self.gradients)
         key = (group["method"], group["maximize"], values, shared)
         made = self._chains.get(key)
@@ -167,7 +169,7 @@ class Optimizer(torch.optim.Optimizer):
     # -- the step -----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step; with a closure, evaluate it first (gradients enabled) and return its loss."""
         loss = None
         if closure is not None:
@@ -183,11 +185,13 @@ class Optimizer(torch.optim.Optimizer):
         return loss
 
     def _refuse(self, refused: StepRefused) -> None:
-        bad = next((name for name, p in self.named_parameters() if p.grad is not None and not p.grad.isfinite().all()), None)
+        gradients = ((name, p.grad) for name, p in self.named_parameters() if p.grad is not None)
+        bad = next((name for name, g in gradients if not g.isfinite().all()), None)
         where = f"the gradient of {bad!r} is not finite" if bad else "the gradient norm is not finite"
         if refused.link.refusal == "raise":
             raise NonFiniteError(
-                f"step {self.steps + 1}: {where}. Nothing was changed. Lower the learning rate, clip, or use nonfinite('skip')."
+                f"step {self.steps + 1}: {where}. Nothing was changed. "
+                "Lower the learning rate, clip, or use nonfinite('skip')."
             )
         self.skipped_steps += 1
         self.metrics = {**refused.metrics, "skipped": 1.0}
@@ -226,7 +230,8 @@ class Optimizer(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore :meth:`state_dict`, this class's or that of the torch.optim class with the same rule.
 
-        Parameters are matched by name where both sides have names, else by position. State keeps the dtype it was saved in.
+        Parameters are matched by name where both sides have names, else by position. State keeps the dtype it was
+        saved in.
         """
         given = dict(state_dict)
         for hook in self._optimizer_load_state_dict_pre_hooks.values():
@@ -240,8 +245,8 @@ class Optimizer(torch.optim.Optimizer):
         if self.scheduler is not None:
             self.scheduler.load_state_dict(extra.get("schedule", {}))
         self._prepare()
-        for hook in self._optimizer_load_state_dict_post_hooks.values():
-            hook(self)
+        for after in self._optimizer_load_state_dict_post_hooks.values():
+            after(self)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = ("methods", "gradients", "base_gradients", "scheduler", "executor", "steps", "skipped_steps", "metrics")

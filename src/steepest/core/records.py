@@ -181,7 +181,9 @@ def _scan(path: Path) -> tuple[list[tuple[dict[str, Any], int]], int]:
             whole = False
         if not whole:
             if not last:
-                raise RecordError(f"{path}, line {number} is damaged: {line[:60]!r}. Restore the file or start a new run.")
+                raise RecordError(
+                    f"{path}, line {number} is damaged: {line[:60]!r}. Restore the file or start a new run."
+                )
             break
         end += len(line) + 1
         entries.append((entry, end))
@@ -339,7 +341,9 @@ def load_model(model: nn.Module, state: Mapping[str, Tensor], source: str = "the
             )
     for name in state:
         if name not in here:
-            raise CheckpointError(f"{source} is of another model: it holds {name!r} {_shape(state[name])}, unknown here.")
+            raise CheckpointError(
+                f"{source} is of another model: it holds {name!r} {_shape(state[name])}, unknown here."
+            )
     model.load_state_dict(state)
 
 

@@ -77,8 +77,8 @@ class Rule:
     needs: ClassVar[frozenset[str]] = frozenset()
     """What else it asks of the training loop: ``"loss"``, ``"second_gradient"``, ``"hessian_vector_product"``."""
 
-    State: ClassVar[type[NamedTuple]] = Nothing  # type: ignore[valid-type]
-    Memory: ClassVar[type[NamedTuple]] = Nothing  # type: ignore[valid-type]
+    State: ClassVar[type[NamedTuple]] = Nothing
+    Memory: ClassVar[type[NamedTuple]] = Nothing
 
     def init(self, p: Tensor) -> Any:
         """The state before the first step."""

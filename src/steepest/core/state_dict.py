@@ -61,7 +61,7 @@ def _places(opt: Optimizer, groups: list[dict[str, Any]]) -> dict[str, Any]:
         for i, (mine, theirs) in enumerate(zip(opt.param_groups, groups, strict=True)):
             if len(mine["params"]) != len(theirs["params"]):
                 raise CheckpointError(
-                    f"group {i} has {len(theirs['params'])} parameters in the checkpoint and {len(mine['params'])} here."
+                    f"group {i} has {len(theirs['params'])} parameters in the checkpoint, here {len(mine['params'])}."
                 )
         keys = [key for group in groups for key in group["params"]]
         return dict(zip((name for name, _ in opt.named_parameters()), keys, strict=True))
@@ -86,7 +86,9 @@ def _inward(opt: Optimizer, name: str, p: Tensor, saved: dict[str, Any]) -> dict
         return {}
     missing = [n for n in plan.tensors if n not in tensors] + [n for n in plan.numbers if n not in saved]
     if missing:
-        raise CheckpointError(f"the state of {name!r} in the checkpoint lacks {missing[0]!r}, which {group['method']} keeps.")
+        raise CheckpointError(
+            f"the state of {name!r} in the checkpoint lacks {missing[0]!r}, which {group['method']} keeps."
+        )
     real = torch.view_as_real(p) if p.is_complex() else p
     fresh = dict(zip(plan.tensors, flatten(chain.init(real.detach())), strict=True))
     out: dict[str, Any] = {}
@@ -102,4 +104,3 @@ def _inward(opt: Optimizer, name: str, p: Tensor, saved: dict[str, Any]) -> dict
         out[n] = float(saved[n])
     out["step"] = int(saved.get("step", 1))  # torch's SGD does not count its steps: past the first is all that matters
     return out
-

@@ -186,7 +186,7 @@ def _measure(
     buckets: dict[Bucket, list[Entry]],
     metrics: dict[str, float],
 ) -> None:
-    """One round of sums: over all tensors for the gradient pieces, over a group for its own links, or tensor by tensor."""
+    """One round of sums: over all tensors for gradient pieces, over a group for its own links, or tensor by tensor."""
     rows: dict[int, Any] = {}
     for bucket, entries in buckets.items():
         stages = entries[0].plan.stages

@@ -1,7 +1,7 @@
 """Record what a rule does to one entry, by calling it on stand-ins for tensors.
 
-An elementwise rule is a formula. :func:`trace` calls it once with a :class:`Formula` for every tensor and scalar and returns the
-expression graph; :mod:`steepest.core.codegen` prints that graph as a loop. Equal sub-expressions are one node.
+An elementwise rule is a formula. :func:`trace_update` calls it once with a :class:`Formula` for every tensor and scalar
+and returns the expression graph; :mod:`steepest.core.codegen` prints it as a loop. Equal sub-expressions are one node.
 """
 
 from __future__ import annotations
@@ -10,13 +10,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-
 from steepest.core.errors import SteepestError
 
 Sort = Literal["tensor", "scalar", "truth"]
 """A tensor entry, a number that is the same for all entries (kept in float64), or a comparison's outcome."""
 
-UNARY = ("neg", "sqrt", "abs", "sign", "exp", "log", "expm1", "log1p", "sin", "cos", "tanh", "floor", "ceil", "logical_not")
+UNARY = (
+    "neg",
+    "sqrt",
+    "abs",
+    "sign",
+    "exp",
+    "log",
+    "expm1",
+    "log1p",
+    "sin",
+    "cos",
+    "tanh",
+    "floor",
+    "ceil",
+    "logical_not",
+)
 BINARY = ("add", "sub", "mul", "div", "pow", "maximum", "minimum", "atan2")
 COMPARE = ("lt", "le", "gt", "ge", "eq", "ne")
 LOGIC = ("logical_and", "logical_or")
@@ -28,7 +42,7 @@ class TraceError(SteepestError, TypeError):
 
 @dataclass(frozen=True)
 class Node:
-    """One operation of the graph; ``args`` are indices of earlier nodes, ``value`` is a constant's number or an input's name."""
+    """One operation: ``args`` are indices of earlier nodes, ``value`` is a constant's number or an input's name."""
 
     op: str
     args: tuple[int, ...]
@@ -244,7 +258,7 @@ def rebuild(template: Any, leaves: Sequence[Any]) -> Any:
 
 @dataclass(frozen=True)
 class Program:
-    """A traced computation: inputs ``p, g, s0, s1, ...``, scalars ``k0, k1, ...`` and the outputs to write or to sum."""
+    """A traced computation: inputs ``p, g, s0, s1``..., scalars ``k0, k1``... and the outputs to write or to sum."""
 
     nodes: tuple[Node, ...]
     outputs: tuple[tuple[str, int], ...]
@@ -291,6 +305,6 @@ def trace_measure(chain: Any, links: Sequence[int], state: Any, k: Any) -> tuple
     terms = [graph.lift(term).index for term in measured(chain, links, g, s, p, numbers)]
     distinct = sorted(set(terms))
     outputs = tuple((f"r{j}", index) for j, index in enumerate(distinct))
-    return Program(tuple(graph.nodes), outputs, len(flatten(state)), len(flatten(k))), [distinct.index(i) for i in terms]
-
-
+    return Program(tuple(graph.nodes), outputs, len(flatten(state)), len(flatten(k))), [
+        distinct.index(i) for i in terms
+    ]

@@ -17,56 +17,56 @@ from steepest.optim.dropin import DropIn as DropIn
 
 
 class SGD(DropIn, of=rules.sgd):
-    pass
+    """In place of ``torch.optim.SGD``; state dicts load both ways."""
 
 
 class SGDW(DropIn, of=rules.sgdw):
-    pass
+    """torch.optim has no such class; the call is in its style."""
 
 
 class SGDEma(DropIn, of=rules.sgd_ema):
-    pass
+    """torch.optim has no such class; the call is in its style."""
 
 
 class Adagrad(DropIn, of=rules.adagrad):
-    pass
+    """In place of ``torch.optim.Adagrad``; state dicts load both ways."""
 
 
 class RMSprop(DropIn, of=rules.rmsprop):
-    pass
+    """In place of ``torch.optim.RMSprop``; state dicts load both ways."""
 
 
 class Adadelta(DropIn, of=rules.adadelta):
-    pass
+    """In place of ``torch.optim.Adadelta``; state dicts load both ways."""
 
 
 class Adam(DropIn, of=rules.adam):
-    pass
+    """In place of ``torch.optim.Adam``; state dicts load both ways."""
 
 
 class AdamW(DropIn, of=rules.adamw):
-    pass
+    """In place of ``torch.optim.AdamW``; state dicts load both ways."""
 
 
 class AMSGrad(DropIn, of=rules.amsgrad):
-    pass
+    """torch.optim has no such class; the call is in its style."""
 
 
 class NAdam(DropIn, of=rules.nadam):
-    pass
+    """In place of ``torch.optim.NAdam``; state dicts load both ways."""
 
 
 class NAdamW(DropIn, of=rules.nadamw):
-    pass
+    """torch.optim has no such class; the call is in its style."""
 
 
 class RAdam(DropIn, of=rules.radam):
-    pass
+    """In place of ``torch.optim.RAdam``; state dicts load both ways."""
 
 
 class Adamax(DropIn, of=rules.adamax):
-    pass
+    """In place of ``torch.optim.Adamax``; state dicts load both ways."""
 
 
 class Lion(DropIn, of=rules.lion):
-    pass
+    """torch.optim has no such class; the call is in its style."""

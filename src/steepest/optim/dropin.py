@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -24,7 +24,7 @@ SHARED = """
 
     Besides the rule's own arguments:
         maximize: Climb instead of descend.
-        clip_norm: Clip the global norm of all gradients to this (over all groups), in the same fused step. None: do not.
+        clip_norm: Clip the norm of all gradients together (over all groups), in the same fused step. None: do not.
         clip_value: Clamp each entry of the gradients to +- this. None: do not.
         nonfinite: ``"pass"`` (as torch), ``"skip"`` a step whose gradient norm is NaN or Inf, or ``"raise"``.
         executor: ``"auto"``, ``"native"``, ``"blocked"`` or ``"reference"``; all give the same numbers.
@@ -34,14 +34,14 @@ SHARED = """
 
 
 class DropIn(Optimizer):
-    """A finished rule as a ``torch.optim.Optimizer``; a subclass names its assembly: ``class AdamW(DropIn, of=adamw)``."""
+    """A finished rule as a ``torch.optim.Optimizer``; a subclass names it: ``class AdamW(DropIn, of=adamw)``."""
 
     assembly: ClassVar[Kind[..., Any]]
 
     def __init_subclass__(cls, of: Kind[..., Any], **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.assembly = of
-        cls.__doc__ = f"{of.__doc__}{SHARED}"
+        cls.__doc__ = f"{of.__doc__}\n\n    {cls.__doc__}{SHARED}"
         own = list(of.signature.parameters.values())
         keyword = inspect.Parameter.KEYWORD_ONLY
         shared = [
@@ -77,13 +77,12 @@ class DropIn(Optimizer):
             raise ValueError(f"{type(self).__name__} cannot be differentiated through; leave differentiable=False.")
         defaults = self.assembly.bind(args, kwargs)
         pieces: list[tuple[Kind[..., Any], dict[str, Any]]] = []
-        add: Callable[[Kind[..., Any], Any], None] = lambda kind, value: pieces.append((kind, kind.bind((value,), {})))
         if nonfinite != "pass":
-            add(guard_piece, nonfinite)
+            pieces.append((guard_piece, guard_piece.bind((nonfinite,), {})))
         if clip_value is not None:
-            add(value_piece, clip_value)
+            pieces.append((value_piece, value_piece.bind((clip_value,), {})))
         if clip_norm is not None:
-            add(norm_piece, clip_norm)
+            pieces.append((norm_piece, norm_piece.bind((clip_norm,), {})))
         super().__init__(
             params,
             {self.assembly.name: self.assembly},

@@ -56,7 +56,7 @@ class Blocked(Executor):
                 _step(chain, pack[0], whole)
                 for j, column in enumerate(zip(*map(_columns, pack), strict=True)):
                     if j != 1:  # all but the gradient come back
-                        parts = whole[j].split([t.numel() for t in column])
+                        parts = torch.split(whole[j], [t.numel() for t in column])
                         torch._foreach_copy_([flat(t) for t in column], list(parts))
             for slot in group:
                 if slot.p.numel() > BLOCK // 4:
@@ -104,5 +104,3 @@ def _step(chain: Chain, slot: Slot, columns: Sequence[Tensor]) -> None:
 def _terms(chain: Chain, links: Sequence[int], slot: Slot) -> int:
     empty = torch.zeros(0, dtype=torch.float64)
     return len(measured(chain, links, empty, rebuild(slot.state, [empty] * len(slot.tensors)), empty, slot.k))
-
-

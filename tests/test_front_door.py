@@ -50,7 +50,7 @@ def test_a_piece_is_a_strategy() -> None:
 
 
 def test_a_misspelt_name_offers_its_neighbour() -> None:
-    with pytest.raises(AttributeError, match="steepest has no 'adamv'. Did you mean 'adamw'?"):
+    with pytest.raises(AttributeError, match=r"steepest has no 'adamv'. Did you mean 'adamw'?"):
         st.adamv  # noqa: B018
     with pytest.raises(ImportError):
         exec("from steepest import adamv")
@@ -84,7 +84,9 @@ print(run.status)
 
 
 def test_importing_the_door_imports_nothing_else() -> None:
-    program = "import sys; import steepest; print(sorted(m for m in sys.modules if m.startswith(('torch', 'steepest.'))))"
+    program = (
+        "import sys; import steepest; print(sorted(m for m in sys.modules if m.startswith(('torch', 'steepest.'))))"
+    )
     assert run(program) == "[]"
 
 

@@ -52,10 +52,18 @@ _VALUES = {"Strategy": "steepest.strategy", "Task": "steepest.tasks", "parse": "
 _ROOMS = ("compare", "fit", "gradients", "optim", "report", "rules", "schedules", "tasks", "testing")
 
 
+def _render(folder: Any, path: Any) -> Any:
+    from steepest.report import render
+
+    return render(folder, path)
+
+
 class _Verb(ModuleType):
     """A room named after its one function. ``st.fit(...)`` calls it; ``from steepest.fit import ...`` still works."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.__name__ == "steepest.compare":  # the rooms below do not know report: it is handed in here
+            kwargs.setdefault("render", _render)
         return self._function(*args, **kwargs)
 
     @property

@@ -27,12 +27,14 @@ def steepest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steepest:
 def shell(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start the command as a process of its own, in an empty folder; what still runs at the end is killed."""
     started: list[subprocess.Popen[str]] = []
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "FORCE_COLOR")}
+    environment.update(PYTHONPATH=SRC, OMP_NUM_THREADS="1")
 
     def start(*words: object) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", "steepest.cli", *map(str, words)],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": SRC, "OMP_NUM_THREADS": "1"},
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from steepest.cli.console import Stopped, command, complain, say
-from steepest.cli.leaderboard import show
+from steepest.cli.console import Stopped, command, complain, explain, say
 from steepest.core.errors import RecordError
-from steepest.core.records import SUMMARY, read_json, slug
+from steepest.core.records import slug
 
 
 def compare(
@@ -44,21 +45,39 @@ def compare(
     from steepest.compare import compare as run
     from steepest.report import render
 
-    said = [*tasks, *(word for text in strategies for word in ("-s", text)), "--seeds", str(seeds)]
-    said += ["--steps", str(steps)] if steps is not None else []
-    folder = out or Path("runs") / slug(" ".join(said))
-    again = command("compare", *said, "--out", str(folder))
-    try:
-        run(tasks, strategies, seeds=seeds, steps=steps, jobs=jobs, out=folder)
-    except KeyboardInterrupt:
-        raise Stopped(f"What is finished is kept. Go on with: {again}") from None
+    said = [*tasks, *(word for text in strategies for word in ("-s", text))]
+    length = ["--steps", str(steps)] if steps is not None else []
+    folder = out or Path("runs") / slug(" ".join([*said, *length, f"--seeds {seeds}"]))
 
-    summary = read_json(folder / SUMMARY)
-    show(summary)
+    def again(seeds: int) -> str:
+        return command("compare", *said, "--seeds", str(seeds), *length, "--out", str(folder))
+
     try:
-        page = folder / "report.html"
-        render(folder, page)
-        say(f"report: {page}", "bold")
+        board = run(tasks, strategies, seeds, steps=steps, jobs=jobs, out=folder, render=render)
+    except KeyboardInterrupt as stop:
+        raise Stopped(f"{stop or 'What is finished is kept'}. Go on with: {again(seeds)}") from None
+
+    if sys.stdout.isatty():
+        board.table()
+    else:
+        say(board.table(show=False).rstrip())
+    say("")
+    try:
+        say(f"report: {board.report(folder / 'report.html')}", "bold")
     except (RecordError, OSError, ModuleNotFoundError) as error:  # the comparison itself is done and kept
-        complain(f"the report was not written ({error}). The records are in {folder}: {command('report', str(folder))}")
-    say(f"records: {folder}   (the same command goes on there: only what is missing is run)", "dim")
+        complain(f"the report was not written ({explain(error)}). Try: {command('report', str(folder))}")
+    say(f"next:   {_next(board.summary['tasks'], tasks, again(2 * seeds))}", "dim")
+    failed = sum(row["failed"] for task in board.summary["tasks"].values() for row in task["leaderboard"])
+    if failed:
+        complain(
+            f"{failed} runs failed; why is in the report and in the result.json of each. To try them again: {again(seeds)}"
+        )
+        raise typer.Exit(1)
+
+
+def _next(summary: Mapping[str, Any], tasks: Sequence[str], more: str) -> str:
+    """What to do with this outcome: more seeds where they may decide, else the best strategy of the first task."""
+    boards = [task["leaderboard"] for task in summary.values()]
+    if any(row["against_best"]["separable"] is not True for rows in boards for row in rows[1:] if row["rank"]):
+        return f"more seeds may separate them; only the new ones are run:\n        {more}"
+    return command("train", tasks[0], "-s", boards[0][0]["label"], "--out", "runs/best")

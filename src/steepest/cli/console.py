@@ -80,13 +80,14 @@ def guarded(verb: Callable[P, R]) -> Callable[P, R]:
         except (SteepestError, OSError, ModuleNotFoundError) as error:
             if settings.debug:
                 raise
-            complain(_explain(error))
+            complain(explain(error))
             raise typer.Exit(2) from None
 
     return wrapper
 
 
-def _explain(error: Exception) -> str:
+def explain(error: Exception) -> str:
+    """An error as a sentence: what was wrong, and what to do where that is known."""
     if isinstance(error, SteepestError):
         return str(error)
     if isinstance(error, ModuleNotFoundError):

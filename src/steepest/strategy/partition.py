@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from steepest.core.partition import Labelled
 from steepest.core.piece import ArgumentError, Piece, piece
+
+if TYPE_CHECKING:
+    from steepest.strategy.value import Strategy
 
 
 @dataclass(frozen=True)
@@ -23,13 +27,13 @@ class Partition:
 @piece("rule")
 def partition(
     *,
-    matrix: Piece | None = None,
-    kernel: Piece | None = None,
-    embedding: Piece | None = None,
-    norm: Piece | None = None,
-    bias: Piece | None = None,
-    vector: Piece | None = None,
-    rest: Piece | None = None,
+    matrix: Piece | Strategy | None = None,
+    kernel: Piece | Strategy | None = None,
+    embedding: Piece | Strategy | None = None,
+    norm: Piece | Strategy | None = None,
+    bias: Piece | Strategy | None = None,
+    vector: Piece | Strategy | None = None,
+    rest: Piece | Strategy | None = None,
 ) -> Partition:
     """Send each kind of parameter to its own rule: ``partition(matrix=lion(1e-4), rest=adamw(1e-3))``.
 
@@ -46,10 +50,12 @@ def partition(
         "matrix": matrix, "kernel": kernel, "embedding": embedding, "norm": norm, "bias": bias, "vector": vector,
         "rest": rest,
     }  # fmt: skip
-    routes = tuple((name, rule) for name, rule in given.items() if rule is not None)
+    routes: list[tuple[str, Piece]] = []
+    for name, rule in given.items():
+        if isinstance(rule, Piece) and rule.role == "rule" and rule.name != "partition":
+            routes.append((name, rule))
+        elif rule is not None:
+            raise ArgumentError(f"partition: {name} takes a rule such as adamw(lr=0.001), got {rule!r}.")
     if not routes:
         raise ArgumentError(f"partition needs at least one of {', '.join(given)}: partition(rest=adamw(lr=0.001)).")
-    for name, rule in routes:
-        if not isinstance(rule, Piece) or rule.role != "rule" or rule.name == "partition":
-            raise ArgumentError(f"partition: {name} takes a rule such as adamw(lr=0.001), got {rule!r}.")
-    return Partition(routes)
+    return Partition(tuple(routes))

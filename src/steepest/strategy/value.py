@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ParamSpec
 
-from steepest.core.errors import SteepestError, did_you_mean
+from steepest.core.errors import SteepestError, nearest
 from steepest.core.executors import Choice
 from steepest.core.optimizer import Optimizer
 from steepest.core.piece import Kind, Piece, Role
@@ -126,8 +126,10 @@ class Strategy:
         for p in self.role("schedule"):
             on = dict(p.arguments).get("on", "lr")
             if on not in known:
+                near = nearest(on, known)
                 raise StrategyError(
-                    f"{p} moves {on!r}, which no piece of this strategy has. {did_you_mean(on, known)} ({self})"
+                    f"{p} moves {on!r}, which no piece of {self} has."
+                    f"{f' Did you mean {near!r}?' if near else ''} There are: {', '.join(known)}."
                 )
         return self
 

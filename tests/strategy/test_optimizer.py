@@ -1,0 +1,286 @@
+"""From a strategy to an optimizer: groups, schedules, guards, errors, resuming."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from steepest.core.errors import HyperparameterError, NonFiniteError
+from steepest.strategy import Strategy, StrategyError, parse
+from steepest.strategy.front import (
+    adam,
+    adamw,
+    clip_norm,
+    clip_value,
+    cosine,
+    decay_all,
+    linear,
+    nonfinite,
+    plateau,
+    sgd,
+    step,
+    warmup_cosine,
+)
+
+
+def model() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv1d(1, 2, 2), nn.BatchNorm1d(2), nn.Flatten(), nn.Linear(6, 1)).double()
+
+
+X = torch.randn(16, 1, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def run(net: nn.Module, opt: torch.optim.Optimizer, steps: int) -> list[dict[str, Any]]:
+    """Some steps on one batch; what the groups said after each."""
+    seen = []
+    for _ in range(steps):
+        opt.zero_grad()
+        (net(X) - X.sum(-1)).pow(2).mean().backward()
+        opt.step()
+        seen.append({**opt.param_groups[0], "params": None})
+    return seen
+
+
+def groups(s: Strategy, source: Any, **kwargs: Any) -> dict[str, tuple[float, int]]:
+    opt = s.optimizer(source, **kwargs)
+    return {g["name"]: (g["weight_decay"], len(g["params"])) for g in opt.param_groups}
+
+
+def test_decay_spares_biases_and_normalisation() -> None:
+    net = model()
+    s = adamw(weight_decay=0.1)
+    assert groups(s, net) == {"decay": (0.1, 2), "no_decay": (0.0, 4)}
+    assert groups(s, dict(net.named_parameters())) == groups(s, net.named_parameters()) == groups(s, net)
+    assert groups(s, net.parameters()) == groups(s, list(net.parameters())) == groups(s, net)
+    assert groups(s | decay_all(), net) == {"decay": (0.1, 6)}
+    assert groups(adamw(weight_decay=0.0), net) == {"decay": (0.0, 6)}
+
+
+def test_decayed_and_spared_parameters_move_as_they_should() -> None:
+    net = model()
+    before = {n: p.detach().clone() for n, p in net.named_parameters()}
+    opt = sgd(lr=0.5, weight_decay=0.1).optimizer(net)
+    for p in net.parameters():
+        p.grad = torch.zeros_like(p)
+    opt.step()
+    for n, p in net.named_parameters():
+        torch.testing.assert_close(p.detach(), before[n] * (0.95 if p.ndim > 1 else 1.0))
+
+
+def test_parameters_keep_their_names_where_there_are_any() -> None:
+    opt = adamw().optimizer(model())
+    assert [n for g in opt.param_groups for n in g["param_names"]] == [
+        "0.weight", "3.weight", "0.bias", "1.weight", "1.bias", "3.bias",
+    ]  # fmt: skip
+    assert all("param_names" not in g for g in adamw().optimizer(model().parameters()).param_groups)
+
+
+def test_groups_of_ones_own() -> None:
+    net = model()
+    s = adamw(lr=1e-3, weight_decay=0.1) | linear(end=0.0)
+    given = [
+        {"params": net[0].parameters(), "lr": 1e-5, "name": "backbone"},
+        {"params": [*net[1].parameters(), *net[3].parameters()], "weight_decay": 0.5},
+    ]
+    opt = s.optimizer(given, steps=10)
+    assert [(g["name"], g["lr"], g["weight_decay"], len(g["params"])) for g in opt.param_groups] == [
+        ("backbone/decay", 1e-5, 0.1, 1),
+        ("backbone/no_decay", 1e-5, 0.0, 1),
+        ("group 1/decay", 1e-3, 0.5, 1),
+        ("group 1/no_decay", 1e-3, 0.0, 3),
+    ]
+    run(net, opt, 6)
+    assert opt.param_groups[0]["lr"] == pytest.approx(0.5e-5)
+    assert opt.param_groups[2]["lr"] == pytest.approx(0.5e-3)
+    single = model()[3].weight
+    assert len(s.optimizer([{"params": single}], steps=10).param_groups[0]["params"]) == 1
+    with pytest.raises(TypeError, match=r"'lrr'.*Did you mean 'lr'"):
+        s.optimizer([{"params": net.parameters(), "lrr": 1.0}], steps=10)
+
+
+MOVED = {
+    "sgd(lr=1e-3, momentum=0.5) | step(2, 0.5)": lambda opt: opt.param_groups[0]["lr"] / 1e-3,
+    "sgd(lr=0.0, momentum=0.8) | step(2, 0.5, on='momentum')": lambda opt: opt.param_groups[0]["momentum"] / 0.8,
+    "adamw(weight_decay=0.2) | step(2, 0.5, on='weight_decay')": lambda opt: opt.param_groups[0]["weight_decay"] / 0.2,
+    "adamw(betas=(0.8, 0.9)) | step(2, 0.5, on='beta1')": lambda opt: opt.param_groups[0]["betas"][0] / 0.8,
+    "adamw(betas=(0.8, 0.9)) | step(2, 0.5, on='beta2')": lambda opt: opt.param_groups[0]["betas"][1] / 0.9,
+    "sgd(lr=0.0) | clip_norm(0.25) | step(2, 0.5, on='max_norm')": lambda opt: (
+        opt.metrics["clip_factor"] * opt.metrics["grad_norm"] / 0.25
+    ),
+}
+
+
+@pytest.mark.parametrize("text", MOVED)
+def test_a_schedule_moves_any_hyperparameter(text: str) -> None:
+    net = model()
+    opt = parse(text).optimizer(net)
+    seen = []
+    for _ in range(6):
+        run(net, opt, 1)
+        seen.append(MOVED[text](opt))
+    assert seen == pytest.approx([1.0, 1.0, 0.5, 0.5, 0.25, 0.25], rel=1e-4 if "clip" in text else 1e-12)
+
+
+def test_the_scheduled_number_is_the_one_that_acts() -> None:
+    ours, theirs = model(), model()
+    opt = (sgd(0.1, momentum=0.9) | step(3, 0.5, on="momentum") | step(2, 0.5)).optimizer(ours)
+    torch_opt = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9)
+    for t in range(9):
+        torch_opt.param_groups[0].update(lr=0.1 * 0.5 ** (t // 2), momentum=0.9 * 0.5 ** (t // 3))
+        run(ours, opt, 1)
+        run(theirs, torch_opt, 1)
+        torch.testing.assert_close(list(ours.parameters()), list(theirs.parameters()), rtol=1e-12, atol=1e-14)
+
+
+def test_clipping_in_the_written_order() -> None:
+    def moved(s: Strategy) -> Tensor:
+        p = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+        p.grad = torch.tensor([3.0, 4.0], dtype=torch.float64)
+        s.optimizer([p]).step()
+        return -p.detach()
+
+    torch.testing.assert_close(
+        moved(sgd(1.0) | clip_norm(1.0) | clip_value(0.7)), torch.tensor([0.6, 0.7]).double(), rtol=1e-5, atol=0
+    )
+    direction = torch.tensor([0.7, 0.7]).double()
+    torch.testing.assert_close(
+        moved(sgd(1.0) | clip_value(0.7) | clip_norm(0.5)), direction / direction.norm() * 0.5, rtol=1e-5, atol=0
+    )
+
+
+def broken(net: nn.Module, value: float = math.nan) -> None:
+    for p in net.parameters():
+        p.grad = torch.ones_like(p)
+    net.get_parameter("3.weight").grad[0, 2] = value  # type: ignore[index]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("extra", ["", " | clip_norm(1.0)", " | clip_value(1.0)", " | clip_param_norm(1.0)"])
+def test_a_gradient_that_is_not_finite_is_skipped_counted_and_said_once(value: float, extra: str) -> None:
+    net = model()
+    opt = parse(f"adamw{extra} | step(1, 0.5)").optimizer(net)
+    run(net, opt, 2)
+    lr = opt.param_groups[0]["lr"]
+    kept = copy.deepcopy([p.detach() for p in net.parameters()]), copy.deepcopy(opt.state_dict()["state"])
+    broken(net, value)
+    with pytest.warns(RuntimeWarning, match="step 3 was skipped: the gradient of '3.weight' is not finite"):
+        opt.step()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        opt.step()
+    assert (opt.steps, opt.skipped_steps, opt.metrics["skipped"]) == (2, 2, 1.0)
+    assert not math.isfinite(opt.metrics["grad_norm"])
+    torch.testing.assert_close([p.detach() for p in net.parameters()], kept[0], rtol=0, atol=0)
+    torch.testing.assert_close(opt.state_dict()["state"], kept[1], rtol=0, atol=0)
+    run(net, opt, 1)
+    assert (opt.steps, opt.param_groups[0]["lr"]) == (3, lr / 2)
+
+
+def test_or_it_stops_or_it_passes() -> None:
+    net = model()
+    opt = (adamw() | nonfinite("raise")).optimizer(net)
+    broken(net)
+    kept = copy.deepcopy(net.state_dict())
+    with pytest.raises(NonFiniteError, match=r"step 1: the gradient of '3\.weight' is not finite"):
+        opt.step()
+    torch.testing.assert_close(dict(net.state_dict()), dict(kept))
+    opt = (sgd(0.1) | nonfinite("pass") | clip_norm(1.0)).optimizer(net)
+    broken(net)
+    opt.step()
+    assert all(p.isnan().all() for p in net.parameters())  # as clip_grad_norm_ and torch.optim.SGD would
+    assert opt.skipped_steps == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "length", "says"),
+    [
+        ("adamw | cosine", {}, r"cosine needs the length of training.*strategy\.optimizer\(model, steps="),
+        ("adamw | warmup_cosine(10)", {}, "needs the length of training"),
+        ("adamw | step(0.25)", {}, "step needs the length of training"),
+        ("adamw | step('2 epochs')", {"steps": 100}, "steps_per_epoch="),
+        ("adamw | step(2, by='epoch')", {"steps": 100}, "steps_per_epoch="),
+        ("adamw | cosine", {"steps": 0}, "at least 1"),
+        ("adamw | cosine", {"steps": 1.5}, "number of steps"),
+    ],
+)
+def test_a_length_that_is_missing_is_asked_for_at_once(text: str, length: dict[str, Any], says: str) -> None:
+    with pytest.raises(HyperparameterError, match=says):
+        parse(text).optimizer(model(), **length)
+
+
+def test_epochs() -> None:
+    opt = parse("adamw(lr=1.0) | step('2 epochs', 0.5) | step(4, 0.1, by='epoch')").optimizer(
+        model(), steps_per_epoch=3
+    )
+    assert opt.scheduler is not None
+    assert [opt.scheduler.factors(t)["lr"] for t in (0, 5, 6, 11, 12)] == pytest.approx([1, 1, 0.5, 0.5, 0.025])
+
+
+def test_training_may_go_on_beyond_its_length() -> None:
+    net = model()
+    seen = run(net, (sgd(1e-3) | warmup_cosine(2, end=0.1)).optimizer(net, steps=5), 8)
+    assert [round(g["lr"], 6) for g in seen[-3:]] == [1e-4] * 3
+
+
+def test_no_parameters() -> None:
+    with pytest.raises(ValueError, match="no parameters"):
+        adamw().optimizer(nn.ReLU())
+    with pytest.raises(ValueError, match="no parameters"):
+        adamw().optimizer([])
+    with pytest.raises(TypeError, match="in a list"):
+        adamw().optimizer(torch.zeros(2, requires_grad=True))
+    with pytest.raises(StrategyError, match="no rule"):
+        clip_norm(1.0).optimizer(model())
+
+
+def test_a_run_that_was_resumed_ends_as_one_that_was_not() -> None:
+    s = parse("adam(lr=0.01) | cosine | plateau(gamma=0.5, patience=0) | clip_norm(0.1) | step(5, 0.5, on='max_norm')")
+    whole, opt = model(), None
+    opt = s.optimizer(whole, steps=20)
+    values = [1.0, 2.0, 0.5, 3.0]
+    for v in values:
+        run(whole, opt, 4)
+        opt.observe(v)
+    first = model()
+    opt_1 = s.optimizer(first, steps=20)
+    for v in values[:2]:
+        run(first, opt_1, 4)
+        opt_1.observe(v)
+    saved = copy.deepcopy((first.state_dict(), opt_1.state_dict()))
+    second = model()
+    opt_2 = s.optimizer(second, steps=20)
+    second.load_state_dict(saved[0])
+    opt_2.load_state_dict(saved[1])
+    for v in values[2:]:
+        run(second, opt_2, 4)
+        opt_2.observe(v)
+    torch.testing.assert_close(dict(second.state_dict()), dict(whole.state_dict()), rtol=0, atol=0)
+    assert opt_2.param_groups[0]["lr"] == opt.param_groups[0]["lr"]
+    assert opt_2.state_dict()["steepest"] == opt.state_dict()["steepest"]
+
+
+def test_two_optimizers_of_one_strategy_share_nothing() -> None:
+    s = adam(0.1) | plateau(gamma=0.5, patience=0) | clip_norm(1.0) | step(1, 0.5, on="max_norm")
+    one, other = s.optimizer(model()), s.optimizer(model())
+    for loss in (1.0, 2.0):
+        one.observe(loss)
+    net = model()
+    run(net, s.optimizer(net), 3)
+    assert other.scheduler is not None
+    assert other.scheduler.factors(0)["lr"] == 1.0
+    assert s == adam(0.1) | plateau(gamma=0.5, patience=0) | clip_norm(1.0) | step(1, 0.5, on="max_norm")
+
+
+def test_schedules_and_cosine_share_the_length() -> None:
+    opt = (adamw(lr=1.0) | cosine()).optimizer(model(), steps=4)
+    assert opt.scheduler is not None
+    assert [opt.scheduler.factors(t)["lr"] for t in range(5)] == pytest.approx(
+        [1.0, 0.853553, 0.5, 0.146447, 0.0], abs=1e-6
+    )

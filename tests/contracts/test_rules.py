@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 import torch
 
 import steepest.gradients
 import steepest.rules
-from steepest.core.piece import classes
+from steepest.core.piece import classes, kinds
 from steepest.core.rule import Rule
 from steepest.testing import RULE_CHECKS, rule_variants
 
@@ -25,6 +26,12 @@ RULES = [
 
 def test_the_walk_finds_rules() -> None:
     assert {"Adam", "Lion", "HeavyBall", "LearningRate", "WeightDecay"} <= {type(r).__name__ for r in RULES}
+
+
+@pytest.mark.parametrize("room", [steepest.rules, steepest.gradients], ids=lambda room: room.__name__)
+def test_a_room_exports_what_its_files_define(room: ModuleType) -> None:
+    for name, thing in {**classes(room, Rule), **kinds(room)}.items():
+        assert getattr(room, name, None) is thing, f"export {name} from {room.__name__}"
 
 
 @pytest.mark.parametrize("check", RULE_CHECKS, ids=lambda check: check.__name__)

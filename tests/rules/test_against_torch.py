@@ -8,12 +8,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from steepest import optim
 from steepest.core.piece import Kind
 from steepest.rules import adadelta, adagrad, adam, adamax, adamw, amsgrad, nadam, radam, rmsprop, sgd
 from steepest.testing import Descent
@@ -130,11 +132,21 @@ PEERS = [
     ),
     Peer(adamax, torch.optim.Adamax, ADAM, moves=("lr", "weight_decay", "betas")),
 ]
-CASES = [
-    pytest.param(peer, setting, id=f"{peer.kind.name}-{','.join(f'{n}={v}' for n, v in setting.items()) or 'default'}")
-    for peer in PEERS
-    for setting in peer.settings
-]
+
+
+def cases(peers: list[Peer]) -> list[Any]:
+    """Every setting of every peer, named by what was written."""
+    return [
+        pytest.param(
+            peer, setting, id=f"{peer.kind.name}-{','.join(f'{n}={v}' for n, v in setting.items()) or 'default'}"
+        )
+        for peer in peers
+        for setting in peer.settings
+    ]
+
+
+CASES = cases(PEERS)
+CLASSES = [peer for peer in PEERS if isinstance(peer.torch, type)]
 
 
 @pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])
@@ -224,8 +236,45 @@ def test_arguments_and_defaults_are_those_of_torch(peer: Peer) -> None:
     assert {n: ours[n] for n in shared} == {n: theirs[n] for n in shared}
 
 
-@pytest.mark.parametrize("peer", [p for p in PEERS if isinstance(p.torch, type)], ids=lambda peer: peer.kind.name)
+@pytest.mark.parametrize("peer", CLASSES, ids=lambda peer: peer.kind.name)
 def test_arguments_come_in_the_order_of_torch(peer: Peer) -> None:
     ours = [n for n, p in peer.kind.signature.parameters.items() if p.kind is not p.KEYWORD_ONLY]
     theirs = [n for n in inspect.signature(peer.torch).parameters if n != "params"]
     assert ours == theirs[: len(ours)]
+
+
+def drop_in(peer: Peer, params: list[Tensor], **settings: Any) -> torch.optim.Optimizer:
+    """Our optimizer class of the same rule."""
+    cls = next(c for c in vars(optim).values() if getattr(c, "assembly", None) is peer.kind)
+    made: torch.optim.Optimizer = cls(params, **settings)
+    return made
+
+
+def feed(params: list[Tensor], grads: list[list[Tensor | None]], t: int) -> None:
+    for p, gs in zip(params, grads, strict=True):
+        g = gs[t]
+        p.grad = None if g is None else g.clone()
+
+
+@pytest.mark.parametrize(("peer", "settings"), cases(CLASSES))
+def test_drop_in_equals_torch_and_exchanges_state(peer: Peer, settings: dict[str, Any], dtype: torch.dtype) -> None:
+    """A third of the way ours, then torch's from our state, then ours again from torch's: as torch all the way."""
+    maximize = dtype == torch.float32
+    start = [torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=dtype) for shape in SHAPES]
+    grads = [gradients(shape, dtype, seed) for seed, shape in enumerate(SHAPES)]
+    theirs, mixed = ([p.clone().requires_grad_() for p in start] for _ in range(2))
+    whole = peer.torch(theirs, maximize=maximize, **settings)
+    runner = drop_in(peer, mixed, maximize=maximize, **settings)
+    rtol = peer.rtol32 if dtype == torch.float32 else peer.rtol64
+    for t in range(STEPS):
+        if t in (STEPS // 3, 2 * STEPS // 3):
+            make = peer.torch if t == STEPS // 3 else partial(drop_in, peer)
+            taker = make(mixed, maximize=maximize, **settings)
+            taker.load_state_dict(runner.state_dict())
+            runner = taker
+        feed(theirs, grads, t)
+        feed(mixed, grads, t)
+        whole.step()
+        runner.step()
+        for p, q in zip(mixed, theirs, strict=True):
+            torch.testing.assert_close(p, q, rtol=rtol, atol=rtol)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -18,8 +18,6 @@ from steepest.rules import Adadelta, Adagrad, Adam, Adamax, AMSGrad, CenteredRMS
 from steepest.testing import Descent, rule_variants
 
 torch.set_num_threads(1)
-settings.register_profile("rules", deadline=None, derandomize=True, max_examples=30)
-settings.load_profile("rules")
 
 ALL = [rule for cls in classes(steepest.rules, Rule).values() for rule in rule_variants(cls)]
 ADAPTIVE: list[Rule] = [

@@ -68,5 +68,8 @@ class Adadelta(Rule):
 
 @piece("rule")
 def adadelta(lr: float = 1.0, rho: float = 0.9, eps: float = 1e-6, weight_decay: float = 0.0) -> Chain:
-    """Adadelta with an L2 penalty, as torch.optim.Adadelta. Source: arXiv:1212.5701."""
+    """Adadelta with an L2 penalty, as torch.optim.Adadelta.
+
+    Source: arXiv:1212.5701.
+    """
     return chain(WeightDecay(weight_decay), Adadelta(rho, eps), LearningRate(lr))

@@ -70,5 +70,8 @@ def adagrad(
     initial_accumulator_value: float = 0.0,
     eps: float = 1e-10,
 ) -> Chain:
-    """Adagrad with an L2 penalty, as torch.optim.Adagrad. Source: Duchi et al. 2011, JMLR 12:2121-2159."""
+    """Adagrad with an L2 penalty, as torch.optim.Adagrad.
+
+    Source: Duchi et al. 2011, JMLR 12:2121-2159.
+    """
     return chain(WeightDecay(weight_decay), Adagrad(lr_decay, initial_accumulator_value, eps), LearningRate(lr))

@@ -147,7 +147,10 @@ def adam(
     *,
     decoupled_weight_decay: bool = False,
 ) -> Chain:
-    """Adam with an L2 penalty, as torch.optim.Adam. Source: arXiv:1412.6980, Algorithm 1."""
+    """Adam with an L2 penalty, as torch.optim.Adam.
+
+    Source: arXiv:1412.6980, Algorithm 1.
+    """
     link = AMSGrad(*pair(betas), eps) if amsgrad else Adam(*pair(betas), eps)
     if decoupled_weight_decay:
         return chain(link, WeightDecay(weight_decay), LearningRate(lr))
@@ -164,10 +167,11 @@ def adamw(
     *,
     fully_decoupled: bool = False,
 ) -> Chain:
-    """Adam with decoupled weight decay, as torch.optim.AdamW. Source: arXiv:1711.05101, Algorithm 2.
+    """Adam with decoupled weight decay, as torch.optim.AdamW.
 
     A step takes ``lr * weight_decay`` of every parameter away; with ``fully_decoupled=True`` it takes ``weight_decay``,
     whatever the learning rate is or does (so multiply your usual value by your usual learning rate: 1e-2 becomes 1e-5).
+    Source: arXiv:1711.05101, Algorithm 2.
     """
     link = AMSGrad(*pair(betas), eps) if amsgrad else Adam(*pair(betas), eps)
     if fully_decoupled:
@@ -182,5 +186,8 @@ def amsgrad(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
 ) -> Chain:
-    """AMSGrad with an L2 penalty: ``adam(..., amsgrad=True)``. Source: arXiv:1904.09237, Algorithm 2."""
+    """AMSGrad with an L2 penalty: ``adam(..., amsgrad=True)``.
+
+    Source: arXiv:1904.09237, Algorithm 2.
+    """
     return chain(WeightDecay(weight_decay), AMSGrad(*pair(betas), eps), LearningRate(lr))

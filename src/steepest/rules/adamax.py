@@ -79,5 +79,8 @@ def adamax(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
 ) -> Chain:
-    """Adamax with an L2 penalty, as torch.optim.Adamax. Source: arXiv:1412.6980, Algorithm 2."""
+    """Adamax with an L2 penalty, as torch.optim.Adamax.
+
+    Source: arXiv:1412.6980, Algorithm 2.
+    """
     return chain(WeightDecay(weight_decay), Adamax(*pair(betas), eps), LearningRate(lr))

@@ -64,5 +64,8 @@ class Lion(Rule):
 
 @piece("rule")
 def lion(lr: float = 1e-4, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0) -> Chain:
-    """Lion with decoupled weight decay (multiplied by the learning rate). Source: arXiv:2302.06675."""
+    """Lion with decoupled weight decay (multiplied by the learning rate).
+
+    Source: arXiv:2302.06675.
+    """
     return chain(Lion(*pair(betas)), WeightDecay(weight_decay), LearningRate(lr))

@@ -121,7 +121,10 @@ def nadam(
     momentum_decay: float = 4e-3,
     decoupled_weight_decay: bool = False,
 ) -> Chain:
-    """NAdam with an L2 penalty (or decoupled weight decay), as torch.optim.NAdam. Source: Dozat 2016."""
+    """NAdam with an L2 penalty (or decoupled weight decay), as torch.optim.NAdam.
+
+    Source: Dozat 2016.
+    """
     link = NAdam(*pair(betas), eps, momentum_decay)
     if decoupled_weight_decay:
         return chain(link, WeightDecay(weight_decay), LearningRate(lr))

@@ -111,7 +111,10 @@ def radam(
     weight_decay: float = 0.0,
     decoupled_weight_decay: bool = False,
 ) -> Chain:
-    """Rectified Adam with an L2 penalty (or decoupled weight decay), as torch.optim.RAdam. Source: arXiv:1908.03265."""
+    """Rectified Adam with an L2 penalty (or decoupled weight decay), as torch.optim.RAdam.
+
+    Source: arXiv:1908.03265.
+    """
     link = RAdam(*pair(betas), eps)
     if decoupled_weight_decay:
         return chain(link, WeightDecay(weight_decay), LearningRate(lr))

@@ -155,7 +155,10 @@ def sgdw(
     weight_decay: float = 1e-2,
     nesterov: bool = False,
 ) -> Chain:
-    """SGD with momentum and decoupled weight decay (times the learning rate). Source: arXiv:1711.05101, Algorithm 1."""
+    """SGD with momentum and decoupled weight decay (times the learning rate).
+
+    Source: arXiv:1711.05101, Algorithm 1.
+    """
     return chain(_heavy_ball(momentum, dampening, nesterov), WeightDecay(weight_decay), LearningRate(lr))
 
 
@@ -167,5 +170,8 @@ def sgd_ema(
     nesterov: bool = False,
     debias: bool = False,
 ) -> Chain:
-    """SGD with momentum as an exponential average, and an L2 penalty: ``sgd(lr * (1 - beta), momentum=beta)``."""
+    """SGD with momentum as an exponential average, and an L2 penalty.
+
+    The same steps as ``sgd(lr * (1 - beta), momentum=beta)``. Source: arXiv:1412.6980, Algorithm 1 (its first moment).
+    """
     return chain(WeightDecay(weight_decay), EmaMomentum(beta, nesterov, debias), LearningRate(lr))

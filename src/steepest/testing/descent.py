@@ -56,7 +56,7 @@ class Descent:
         return {
             theirs: getattr(part, ours)
             for link, s, memory in zip(self.chain.links, self.state, self.memory, strict=True)
-            for ours, theirs in getattr(link, "torch_names", {}).items()
+            for ours, theirs in link.torch_names.items()
             for part in (s, memory)
             if ours in part._fields
         }

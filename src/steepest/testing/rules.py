@@ -297,7 +297,7 @@ def check_docstring(rule: Rule) -> None:
 
 def check_torch_names(rule: Rule) -> None:
     """Names under which torch.optim keeps the same state belong to fields that exist, each once."""
-    names: dict[str, str] = getattr(rule, "torch_names", {})
+    names = rule.torch_names
     fields = {*rule.State._fields, *rule.Memory._fields}
     require(set(names) <= fields, f"{rule}: torch_names speaks of {sorted(set(names) - fields)}, which it has not.")
     require(len(set(names.values())) == len(names), f"{rule}: torch_names gives two fields one name.")

@@ -70,7 +70,7 @@ def compare(
     failed = sum(row["failed"] for task in board.summary["tasks"].values() for row in task["leaderboard"])
     if failed:
         complain(
-            f"{failed} runs failed; why is in the report and in the result.json of each. To try them again: {again(seeds)}"
+            f"{failed} runs failed; the report and the result.json of each say why. To try them again: {again(seeds)}"
         )
         raise typer.Exit(1)
 

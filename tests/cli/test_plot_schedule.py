@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from steepest.cli.plot_schedule import tracks
+
+
+def test_several_schedules_on_one_page_and_in_the_terminal(steepest, tmp_path: Path) -> None:
+    done = steepest("plot-schedule", "cosine", "warmup_cosine(warmup=0.1)", "--steps", "200", "--out", "sub/plot.html")
+    assert done.exit_code == 0, done.output
+    assert "plot: sub/plot.html" in done.output and "starts at 1, ends at" in done.output
+    page = (tmp_path / "sub/plot.html").read_text()
+    assert "warmup_cosine(warmup=0.1)" in page and "cosine" in page
+
+
+def test_a_strategy_is_drawn_from_its_own_base(steepest) -> None:
+    done = steepest("plot-schedule", "sgd(lr=0.2) | cosine", "adamw(lr=0.1) | constant", "--steps", "10")
+    assert "starts at 0.2" in done.output and "starts at 0.1" in done.output
+
+
+def test_without_a_rule_everything_is_a_factor(steepest) -> None:
+    done = steepest("plot-schedule", "sgd(lr=0.2) | cosine", "linear", "--steps", "10")
+    assert done.output.count("starts at 1,") == 2
+
+
+def test_schedules_on_one_hyperparameter_are_multiplied() -> None:
+    (one,) = tracks("sgd(lr=0.1) | step(every=2, gamma=0.5) | step(every=3, gamma=0.1)")
+    assert [one[1].function(10)(t) for t in range(4)] == pytest.approx([1, 1, 0.5, 0.05])
+
+
+def test_each_hyperparameter_has_its_own_line() -> None:
+    found = dict(tracks("sgd(lr=0.1, momentum=0.9) | cosine | linear(on='momentum')"))
+    assert {track.on: track.base for track in found.values()} == {"lr": 0.1, "momentum": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("cosin", "Did you mean 'cosine'?"),
+        ("clip_norm(1)", "holds no schedule"),
+        ("cosine(minimum=-1)", "cosine"),
+        ("sgd(lr=0.1) | cosine(on='momentun')", "Did you mean 'momentum'?"),
+        ("step(every='3 epochs')", "steps_per_epoch"),
+    ],
+)
+def test_bad_schedules_are_refused(steepest, text: str, said: str, tmp_path: Path) -> None:
+    done = steepest("plot-schedule", text)
+    assert done.exit_code == 2 and said in done.output, done.output
+    assert list(tmp_path.iterdir()) == []

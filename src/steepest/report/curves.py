@@ -5,6 +5,7 @@ All functions take and return float64 arrays; NaN marks a value that is missing 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -72,9 +73,10 @@ def smooth(values: Array, width: int) -> Array:
 
 
 def band(curves: Sequence[Curve]) -> Band:
-    """Mean and range over the steps that every curve covers; curves on other steps are interpolated between their points.
+    """Mean and range over the steps that every curve covers; a curve on other steps is interpolated between its points.
 
-    >>> band([Curve(np.array([0.0, 2.0]), np.array([1.0, 3.0])), Curve(np.array([0.0, 1.0, 2.0]), np.zeros(3))]).mean.tolist()
+    >>> two = Curve(np.array([0.0, 2.0]), np.array([1.0, 3.0])), Curve(np.array([0.0, 1.0, 2.0]), np.zeros(3))
+    >>> band(two).mean.tolist()
     [0.5, 1.0, 1.5]
     """
     curves = [curve.finite() for curve in curves]
@@ -90,7 +92,7 @@ def band(curves: Sequence[Curve]) -> Band:
 
 
 def thin(low: Array, high: Array, points: int) -> NDArray[np.intp]:
-    """Indices of at most ``points`` places to keep: first, last, and in each of equal buckets the lowest and the highest.
+    """Indices of at most ``points`` places: first, last, and in each of equal buckets the lowest and the highest.
 
     >>> x = np.zeros(1000); x[417] = 9.0; x[700] = -9.0
     >>> kept = thin(x, x, 20); len(kept) <= 20, {0, 417, 700, 999} <= set(kept.tolist())
@@ -102,7 +104,7 @@ def thin(low: Array, high: Array, points: int) -> NDArray[np.intp]:
     buckets = max(1, (points - 2) // 2)
     edges = np.linspace(1, n - 1, buckets + 1).astype(int)
     keep = [0, n - 1]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         if stop > start:
             keep.append(start + int(np.argmin(np.nan_to_num(low[start:stop], nan=np.inf))))
             keep.append(start + int(np.argmax(np.nan_to_num(high[start:stop], nan=-np.inf))))

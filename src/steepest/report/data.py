@@ -1,7 +1,7 @@
 """What a folder of records holds: the experiment, its runs with their curves, the summary, and what is missing.
 
-Reading never fails on a torn or absent file: what cannot be read is named in :attr:`Records.problems`, and the rest is shown.
-Only a folder that holds no records at all is refused.
+Reading never fails on a torn or absent file: what cannot be read is named in :attr:`Records.problems`, and the rest is
+shown. Only a folder that holds no records at all is refused.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def number(value: Any) -> float | None:
 
 
 def read_json(path: Path, problems: list[str]) -> dict[str, Any] | None:
-    """The object in a JSON file; None when the file is absent, and also, with a note in ``problems``, when it is damaged."""
+    """The object in a JSON file; None when it is absent, and also, with a note in ``problems``, when it is damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -175,7 +175,7 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
 def columns(lines: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
     """Columns of numbers over increasing steps. Where a resumed run wrote a step twice, the later line counts.
 
-    >>> columns([{"step": 0, "loss": 2.0}, {"step": 1, "loss": 9.0}, {"step": 1, "loss": 1.0, "lr": 0.1}])["loss"].tolist()
+    >>> columns([{"step": 0, "loss": 2.0}, {"step": 1, "loss": 9.0}, {"step": 1, "loss": 1.0}])["loss"].tolist()
     [2.0, 1.0]
     """
     by_step = {line["step"]: line for line in lines}

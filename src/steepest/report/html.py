@@ -1,6 +1,7 @@
 """HTML that is safe by construction: every plain string is escaped, only :class:`Html` passes through.
 
-``element("td", label)`` cannot inject anything, whatever the label holds; data for scripts goes through :func:`script_json`.
+``element("td", label)`` cannot inject anything, whatever the label holds; data for scripts goes through
+:func:`script_json`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class Html(str):
     __slots__ = ()
 
 
-Child: TypeAlias = "str | int | None | Iterable[Child]"
+Child: TypeAlias = "str | int | Iterable[Child] | None"
 
 _VOID = frozenset({"br", "hr", "input", "link", "meta"})
 
@@ -36,7 +37,7 @@ def render_child(child: Child) -> str:
 
 
 def element(name: str, /, *children: Child, **attributes: str | int | float | bool | None) -> Html:
-    """One element; ``class_`` becomes ``class`` and ``data_sort`` becomes ``data-sort``. None and False drop an attribute.
+    """One element; ``class_`` becomes ``class``, ``data_sort`` becomes ``data-sort``; None and False drop an attribute.
 
     >>> element("td", "a < b", class_="wide", data_sort=3)
     '<td class="wide" data-sort="3">a &lt; b</td>'

@@ -13,7 +13,7 @@ def notes(records: Records) -> Iterator[str]:
     """Notes on the evidence: seeds, splits, intervals, lost runs, clocks, damage."""
     n = len(records.seeds)
     if records.single or n == 1:
-        yield "One seed: nothing here says how much another seed would differ, so no strategy can be told from another."
+        yield "One seed: nothing here says how much another seed would differ, so no strategy is told from another."
     else:
         yield (
             f"{plural(n, 'seed')} a strategy. Within a seed every strategy starts from the same weights and sees the same "
@@ -44,9 +44,10 @@ def notes(records: Records) -> Iterator[str]:
         "Curves are for looking; only the end of a finished schedule is judged. Where two strategies have schedules of "
         "different shape, the order in the middle of training says little about the order at the end."
     )
-    yield "Wall-clock time depends on what else the machine did; compare steps, gradient evaluations and CPU time first."
+    yield "Wall-clock time depends on what else the machine did: compare steps, gradients and CPU time first."
     if records.torn:
-        yield f"{plural(records.torn, 'line')} of metrics could not be read (torn by a crash) and {'is' if records.torn == 1 else 'are'} left out."
+        verb = "is" if records.torn == 1 else "are"
+        yield f"{plural(records.torn, 'line')} of metrics could not be read (torn by a crash) and {verb} left out."
     yield from records.problems
 
 
@@ -62,7 +63,8 @@ def clipping_notes(facts: Sequence[ClipFacts]) -> Iterator[str]:
             "learning rate does; they have to be chosen together. A usual threshold is the 90th percentile of the norm."
         )
     if idle:
-        yield f"{listed([fact.strategy.label for fact in idle])}: fewer than 1 % of the steps were clipped; the threshold is idle."
+        names = listed([fact.strategy.label for fact in idle])
+        yield f"{names}: fewer than 1 % of the steps were clipped; the threshold is idle."
     skipped = [fact for fact in facts if fact.skipped]
     if skipped:
         names = listed([f"{fact.strategy.label} ({fact.skipped} of {fact.steps})" for fact in skipped])

@@ -14,7 +14,7 @@
 
   // Figures: on a touch screen a finger scrolls the page, so nothing there is dragged.
   for (const [name, figure] of Object.entries(figures)) {
-    const layout = { ...figure.layout, template: template(), dragmode: touch ? false : "zoom" };
+    const layout = { ...structuredClone(figure.layout), template: template(), dragmode: touch ? false : "zoom" };
     Plotly.newPlot(name, figure.data, layout, config);
   }
   dark.addEventListener("change", () => {
@@ -26,8 +26,7 @@
     button.addEventListener("click", () => {
       const name = button.dataset.scale;
       const scale = document.getElementById(name).layout.yaxis.type === "log" ? "linear" : "log";
-      const range = figures[name].ranges[scale];
-      Plotly.relayout(name, { "yaxis.type": scale, ...(range ? { "yaxis.range": range } : { "yaxis.autorange": true }) });
+      Plotly.relayout(name, { yaxis: structuredClone(figures[name].axes[scale]) });
       button.textContent = scale === "log" ? "linear scale" : "log scale";
     }),
   );

@@ -20,7 +20,7 @@ from steepest.report.notes import clipping_notes, notes
 from steepest.report.raw import raw
 from steepest.report.style import FONT, TEMPLATES
 from steepest.report.tables import chip, clipping, leaderboard, lost_runs, named, overview
-from steepest.report.words import figure, listed, plural, run_verdict, standing
+from steepest.report.words import listed, moment, plural, run_verdict, standing
 
 NUMBERS = 150_000
 """About how many numbers all figures together may hold: 1.2 MB beside the 4.8 MB of plotly.js."""
@@ -35,8 +35,8 @@ def render(folder: str | Path, path: str | Path | None = None) -> Path:
     The file appears whole or not at all: a report that is interrupted leaves the one before it as it was.
 
     Args:
-        folder: What ``steepest compare`` or ``steepest train`` wrote. It may be unfinished, or damaged in part: the report
-            shows what is there and says what is not.
+        folder: What ``steepest compare`` or ``steepest train`` wrote. It may be unfinished, or damaged in part: the
+            report shows what is there and says what is not.
         path: The HTML file; ``report.html`` in the folder if not given.
 
     Raises:
@@ -129,7 +129,7 @@ def _header(records: Records) -> Iterator[Html]:
     ended = records.count("finished", "diverged", "failed")
     facts = [f"{ended} of {plural(len(records.runs), 'run')} ended"]
     facts += [f"{n} {status}" for status in ("diverged", "failed") if (n := records.count(status))]
-    facts += [plural(len(records.seeds), "seed")] + ([records.created] if records.created else [])
+    facts += [plural(len(records.seeds), "seed")] + ([moment(records.created)] if records.created else [])
     yield element("p", " · ".join(facts), class_="facts")
 
 
@@ -152,7 +152,9 @@ def _verdict(records: Records) -> Html:
             (i, task, records.verdict(task) or standing(records, task)) for i, task in enumerate(records.tasks, start=1)
         ]
         said = [entry for entry in said if entry[2] != records.verdict()]
-        items = [element("li", element("a", task.name, href=f"#task-{i}"), " ", words) for i, task, words in said]
+        items = [
+            element("li", words, " ", element("a", f"See {task.name}", href=f"#task-{i}")) for i, task, words in said
+        ]
         parts.append(element("ul", items) if items else None)
     if absent:
         names = [f"{run.task} / {run.strategy.label} / seed {run.seed}" for run in absent[:3]]
@@ -163,7 +165,7 @@ def _verdict(records: Records) -> Html:
 
 
 def _legend(records: Records) -> Html | None:
-    """One legend for the whole page: a strategy has one colour everywhere, and is hidden or shown everywhere at once."""
+    """One legend for the page: a strategy has one colour everywhere, and is hidden or shown everywhere."""
     if not records.strategies:
         return None
     buttons = [
@@ -208,8 +210,9 @@ def _task(records: Records, task: Task, name: str, points: int, figures: dict[st
     shown: list[Child] = []
     for title, group in groups:
         if group:
-            grid = [_figure(made, f"{name}-figure-{len(figures) + i}", figures) for i, made in enumerate(group)]
-            shown += [element("h3", title), element("div", grid, class_="grid")]
+            grid = [_figure(made, figures) for made in group]
+            key = element("p", _reading(records, task), class_="facts") if title == "Learning" else None
+            shown += [element("h3", title), key, element("div", grid, class_="grid")]
     if normed:
         shown += [clipping(normed, task, f"{name}-clipping"), _list(clipping_notes(normed))]
     return element(
@@ -222,6 +225,15 @@ def _task(records: Records, task: Task, name: str, points: int, figures: dict[st
     )
 
 
+def _reading(records: Records, task: Task) -> str:
+    """How to read every figure over steps of a task."""
+    many = max(sum(run.status == "finished" for run in records.of(task, s)) for s in records.strategies) > 1
+    words = ["Line: mean over the seeds that finished; shade: smallest to largest of them."] if many else []
+    if any(run.status not in ("finished", "missing") for run in records.of(task)):
+        words.append("Thin line: a run that did not finish; × where one diverged or failed, ○ where one stands.")
+    return " ".join(words)
+
+
 def _about(task: Task) -> Child:
     facts = task.facts
     goal = "smaller is better" if task.goal == "min" else "larger is better"
@@ -229,7 +241,7 @@ def _about(task: Task) -> Child:
     parts += [f"{facts[key]} {words}" for key, words in (("steps", "steps"),) if facts.get(key)]
     parts += [f"batches of {facts['batch_size']}"] if facts.get("batch_size") else []
     parts += [f"{facts['parameters']:,} parameters"] if isinstance(facts.get("parameters"), int) else []
-    parts += [f"target {figure(float(facts['target']))}"] if isinstance(facts.get("target"), int | float) else []
+    parts += [f"target {facts['target']:g}"] if isinstance(facts.get("target"), int | float) else []
     description = str(facts.get("description") or "").strip()
     return [
         description + (". " if description and description[-1] not in ".!?" else " "),
@@ -238,7 +250,8 @@ def _about(task: Task) -> Child:
     ]
 
 
-def _figure(made: Figure, name: str, figures: dict[str, dict[str, Any]]) -> Html:
+def _figure(made: Figure, figures: dict[str, dict[str, Any]]) -> Html:
+    name = f"figure-{len(figures) + 1}"
     figures[name] = made.spec()
     other = {"log": "linear scale", "linear": "log scale"}[made.scales[0]]
     toggle = (
@@ -277,7 +290,7 @@ def _settings(records: Records) -> list[Child]:
         ("Versions", versions),
         ("Machine", computer),
         ("Commit", str(settings.get("commit") or "")),
-        ("Created", records.created),
+        ("Created", moment(records.created)),
     ]
     pairs = [[element("dt", term), element("dd", value)] for term, value in facts if value]
     command: Child = None

@@ -11,7 +11,7 @@ from steepest.report.figures.gradient import ClipFacts
 from steepest.report.html import Child, Html, element
 from steepest.report.ranking import final_values, ranked
 from steepest.report.style import colour, ink, letter
-from steepest.report.words import DASH, duration, figure, mean_sd, plural, signed, spread
+from steepest.report.words import DASH, count, difference, duration, figure, mean_sd, plural, spread
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Column:
 
 
 def table(name: str, caption: str, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> Html:
-    """A table whose headers are buttons that sort it; it scrolls inside its own frame where it is wider than the page."""
+    """A table whose headers are buttons that sort it; it scrolls inside its own frame where it is too wide."""
     head = element(
         "tr",
         [
@@ -81,6 +81,11 @@ def named(strategy: Strategy) -> Child:
     return element("span", chip(strategy), element("span", name, text), class_="named")
 
 
+def brief(strategy: Strategy) -> Child:
+    """A strategy's mark and label alone."""
+    return element("span", chip(strategy), element("b", strategy.label), class_="named")
+
+
 def _mean(row: Mapping[str, Any], name: str, runs: Sequence[Run]) -> float | None:
     """A mean as the summary has it, else over the results at hand."""
     recorded = number(mapping(row.get(name)).get("mean"))
@@ -94,7 +99,6 @@ def _difference(row: Mapping[str, Any], first: bool) -> tuple[Cell, Cell]:
     value, low, high = (number(against.get(key)) for key in ("difference", "low", "high"))
     if first:
         return Cell("best", 0.0), Cell(DASH)
-    interval = f"{signed(low)} to {signed(high)}" if low is not None and high is not None else ""
     separable = against.get("separable")
     words = (
         {True: "separable", False: "not separable"}.get(separable, "not known")
@@ -103,8 +107,9 @@ def _difference(row: Mapping[str, Any], first: bool) -> tuple[Cell, Cell]:
     )
     mark = element("span", words, class_=f"tag {'yes' if separable else 'no'}")
     probability = number(against.get("p_better"))
-    note = "" if probability is None else f"P(better than best) {figure(probability, 2)}"
-    return Cell(signed(value), None if value is None else abs(value), interval), Cell(mark, words, note)
+    note = "" if probability is None else f"P(better) {figure(probability, 2)}"
+    shown, interval = difference(value, low, high)
+    return Cell(shown, None if value is None else abs(value), interval), Cell(mark, words, note)
 
 
 def _ended(runs: Sequence[Run], row: Mapping[str, Any]) -> Cell:
@@ -117,6 +122,22 @@ def _ended(runs: Sequence[Run], row: Mapping[str, Any]) -> Cell:
     return Cell(shown, float(sum(counts.values()) + absent))
 
 
+def _values(row: Mapping[str, Any], split: str, task: Task, runs: Sequence[Run]) -> tuple[float | None, float | None]:
+    """Mean and standard deviation on a split: as the summary has them, else over the results at hand."""
+    recorded = mapping(row.get(split))
+    if (mean := number(recorded.get("mean"))) is not None:
+        return mean, number(recorded.get("sd"))
+    return mean_sd([value for run in runs if (value := run.final(task.metric, split)) is not None])
+
+
+def _target(row: Mapping[str, Any]) -> Cell:
+    """Steps to the target, and how many seeds reached it."""
+    target = mapping(row.get("time_to_target"))
+    steps, reached, n = (number(target.get(key)) for key in ("steps", "reached", "n"))
+    note = "" if reached is None or n is None else f"{int(reached)} of {int(n)}"
+    return Cell(count(steps), steps, note)
+
+
 def leaderboard(records: Records, task: Task, name: str) -> Html:
     """One row a strategy, best first. Without a summary: means of the runs at hand, and no intervals."""
     columns = [
@@ -126,48 +147,30 @@ def leaderboard(records: Records, task: Task, name: str) -> Html:
         Column("Test", hint="mean ± standard deviation over seeds; read once, chooses nothing"),
         Column("To the best", hint="mean paired difference, and its interval"),
         Column("Separable", numeric=False, hint="separable: the interval of the difference does not cover zero"),
-        Column(
-            "Steps to target", hint="median steps until the target value was reached, and how many seeds reached it"
-        ),
+        Column("To target", hint="median steps until the target value was reached, and how many seeds reached it"),
         Column("Gradients", hint="gradient evaluations a run"),
-        Column("Wall", hint="wall-clock time a run"),
-        Column("CPU", hint="processor time a run"),
+        Column("CPU", hint="processor time a run; below it the wall-clock time"),
         Column("Lost runs", hint="runs that diverged, failed, or are not finished"),
     ]
     board = {str(row.get("label")): row for row in records.board(task)}
     rows = []
     for place, strategy in enumerate(ranked(records, task), start=1):
         row, runs = board.get(strategy.label, {}), records.of(task, strategy)
-        values = list(final_values(records, task, strategy).values())
-        mean, sd = mean_sd(values)
-        recorded = mapping(row.get("validation"))
-        if number(recorded.get("mean")) is not None:
-            mean, sd = number(recorded.get("mean")), number(recorded.get("sd"))
-        tested = [value for run in runs if (value := run.final(task.metric, "test")) is not None]
-        test, test_sd = mean_sd(tested)
-        in_board = mapping(row.get("test"))
-        if number(in_board.get("mean")) is not None:
-            test, test_sd = number(in_board.get("mean")), number(in_board.get("sd"))
-        rank = number(row.get("rank")) or (float(place) if values else None)
-        target = mapping(row.get("time_to_target"))
-        reached, of = number(target.get("reached")), number(target.get("n"))
+        n = len(final_values(records, task, strategy))
+        rank = number(row.get("rank")) or (float(place) if n else None)
+        (mean, sd), (test, test_sd) = (_values(row, split, task, runs) for split in ("validation", "test"))
         gradients = _mean(row, "gradient_evaluations", runs)
         wall, cpu = _mean(row, "seconds", runs), _mean(row, "cpu_seconds", runs)
         rows.append(
             [
                 Cell(named(strategy), strategy.label.lower()),
-                Cell(figure(rank, 1) if rank is None else str(int(rank)), rank),
-                Cell(spread(mean, sd), mean, f"n = {len(values)}"),
+                Cell(count(rank), rank),
+                Cell(spread(mean, sd), mean, f"n = {n}"),
                 Cell(spread(test, test_sd), test),
                 *_difference(row, first=rank == 1),
-                Cell(
-                    figure(number(target.get("steps"))),
-                    number(target.get("steps")),
-                    f"{int(reached)} of {int(of)}" if reached is not None and of is not None else "",
-                ),
-                Cell(figure(gradients), gradients),
-                Cell(duration(wall), wall),
-                Cell(duration(cpu), cpu),
+                _target(row),
+                Cell(count(gradients), gradients),
+                Cell(duration(cpu), cpu, f"{duration(wall)} wall"),
                 _ended(runs, row),
             ]
         )
@@ -211,7 +214,7 @@ def clipping(facts: Sequence[ClipFacts], task: Task, name: str) -> Html:
     ]
     rows = [
         [
-            Cell(named(fact.strategy), fact.strategy.label.lower()),
+            Cell(brief(fact.strategy), fact.strategy.label.lower()),
             Cell(DASH if fact.clipped_share is None else f"{100 * fact.clipped_share:.1f} %", fact.clipped_share),
             Cell(str(fact.skipped), float(fact.skipped), f"of {fact.steps} steps"),
             Cell(figure(fact.median, 3), fact.median),
@@ -238,7 +241,7 @@ def lost_runs(records: Records) -> Html | None:
     ]
     rows = [
         [
-            Cell(named(run.strategy), run.strategy.label.lower()),
+            Cell(brief(run.strategy), run.strategy.label.lower()),
             Cell(run.task, run.task),
             Cell(str(run.seed), float(run.seed)),
             Cell(run.status, run.status),

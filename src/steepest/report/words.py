@@ -51,6 +51,43 @@ def signed(value: float | None, digits: int = 3) -> str:
     return ("+" if value > 0 else "−" if value < 0 else "") + figure(abs(value), digits)
 
 
+def count(value: float | None) -> str:
+    """A number of things; one decimal where a mean is no whole number.
+
+    >>> count(300.0), count(12345.0), count(10.25), count(None)
+    ('300', '12,345', '10.2', '–')
+    """
+    if value is None:
+        return DASH
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
+
+
+def difference(value: float | None, low: float | None, high: float | None) -> tuple[str, str]:
+    """A difference and its interval, all to the place where the interval's half width has two digits.
+
+    >>> difference(0.01324, -0.00183, 0.02821)
+    ('+0.013', '−0.002 to +0.028')
+    >>> difference(0.01324, None, None)
+    ('+0.0132', '')
+    """
+    if value is None or low is None or high is None or not 1e-6 < high - low < 1e6:
+        interval = "" if low is None or high is None else f"{signed(low)} to {signed(high)}"
+        return signed(value), interval
+    places = min(max(1 - math.floor(math.log10((high - low) / 2)), 0), 8)
+    shown = [f"{x:+.{places}f}".replace("-", "−") for x in (value, low, high)]
+    return shown[0], f"{shown[1]} to {shown[2]}"
+
+
+def moment(created: str) -> str:
+    """A time of a record as people read it.
+
+    >>> moment("2026-11-20T12:00:31+00:00")
+    '2026-11-20 12:00 UTC'
+    """
+    day, _, clock = created.partition("T")
+    return f"{day} {clock[:5]} UTC" if clock.endswith(("+00:00", "Z")) else created
+
+
 def duration(seconds: float | None) -> str:
     """Seconds in the unit that reads best.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,8 +21,8 @@ Trace = dict[str, Any]
 class Figure:
     """A figure as plain data for plotly.js, with the words that go with it.
 
-    ``ranges`` holds the y range by axis type ("linear", "log") where it must not follow the data; a figure whose ``scales``
-    name both types gets a button that changes between them, and starts with the first.
+    ``ranges`` holds the y range by axis type ("linear", "log") where it must not follow the data; a figure whose
+    ``scales`` name both types gets a button that changes between them, and starts with the first.
     """
 
     title: str
@@ -34,24 +35,56 @@ class Figure:
     scales: tuple[str, ...] = ("linear",)
     ranges: dict[str, list[float]] = field(default_factory=dict)
     layout: dict[str, Any] = field(default_factory=dict)
-    wide: bool = False
 
     def spec(self) -> dict[str, Any]:
         """The figure as plotly.js takes it."""
-        scale = self.scales[0]
-        y = {"type": scale, **self.y}
-        if scale in self.ranges:
-            y["range"] = self.ranges[scale]
+        axes = {scale: self._axis(scale) for scale in self.scales}
         layout = {
             "height": self.height,
             "margin": {"l": 48, "r": 12, "t": 8, "b": 40},
             "showlegend": False,
             "hovermode": "x unified",
             "xaxis": self.x,
-            "yaxis": y,
+            "yaxis": axes[self.scales[0]],
             **self.layout,
         }
-        return {"data": list(self.data), "layout": layout, "ranges": self.ranges}
+        return {"data": list(self.data), "layout": layout, "axes": axes}
+
+    def _axis(self, scale: str) -> dict[str, Any]:
+        """The y axis under one of its types."""
+        axis = {"type": scale, **self.y}
+        if scale in self.ranges:
+            axis["range"] = self.ranges[scale]
+        if scale == "log":
+            values = [v for trace in self.data for v in trace["y"] if v is not None and v > 0]
+            low, high = (10**end for end in self.ranges["log"]) if "log" in self.ranges else (min(values), max(values))
+            axis |= log_ticks(low, high)
+        return axis
+
+
+def log_ticks(low: float, high: float) -> dict[str, Any]:
+    """Ticks of a log axis at 1, 2, 5 in each decade; at decades alone where there are more than three of them.
+
+    >>> log_ticks(0.3, 4)["ticktext"]
+    ['0.2', '0.5', '1', '2', '5']
+    >>> log_ticks(1e-5, 100)["ticktext"]
+    ['10<sup>−5</sup>', '10<sup>−4</sup>', '0.001', '0.01', '0.1', '1', '10', '100']
+    """
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    close = math.log10(high / low) <= 3
+    every = 1 if close else max(1, (last - first) // 8)
+    ticks = [(m, e) for e in range(first, last + 1, every) for m in ((1, 2, 5) if close else (1,))]
+    ticks = [(m, e) for m, e in ticks if low / 2.5 <= m * 10.0**e <= high * 2.5]
+    return {
+        "tickmode": "array",
+        "tickvals": [float(f"{m}e{e}") for m, e in ticks],
+        "ticktext": [f"{m * 10.0**e:g}" if -4 < e < 5 else _power(m, e) for m, e in ticks],
+    }
+
+
+def _power(mantissa: int, exponent: int) -> str:
+    digits = str(exponent).replace("-", "−")
+    return f"{'' if mantissa == 1 else f'{mantissa}·'}10<sup>{digits}</sup>"
 
 
 def plain(text: str) -> str:
@@ -119,7 +152,7 @@ def lone_traces(run: Run, curve: Curve, points: int, ceiling: float | None) -> l
     ]
 
 
-def scales(bands: Iterable[Band], log_first_from: float = 8.0) -> tuple[str, ...]:
+def scales(bands: Iterable[Band], first: str | None = None) -> tuple[str, ...]:
     """Axis types to offer: log only where all values are positive, and first where they span a factor of 8 or more."""
     values = [array for band in bands for array in (band.low, band.high) if len(array)]
     if not values:
@@ -127,7 +160,8 @@ def scales(bands: Iterable[Band], log_first_from: float = 8.0) -> tuple[str, ...
     low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
     if low <= 0:
         return ("linear",)
-    return ("log", "linear") if high / low >= log_first_from else ("linear", "log")
+    first = first or ("log" if high / low >= 8 else "linear")
+    return (first, "linear" if first == "log" else "log")
 
 
 def frame(inside: Sequence[Array], outside: Sequence[Array]) -> tuple[dict[str, list[float]], float | None]:

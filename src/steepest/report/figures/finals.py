@@ -8,7 +8,7 @@ from typing import Any
 from steepest.report.data import Records, Strategy, Task, mapping, number
 from steepest.report.figures.base import Figure, Trace, handle, markers
 from steepest.report.ranking import final_values, ranked
-from steepest.report.words import plural
+from steepest.report.words import listed, plural
 
 
 def _rows(strategies: Sequence[Strategy]) -> dict[str, Any]:
@@ -44,24 +44,24 @@ def finals_figure(records: Records, task: Task) -> Figure | None:
     """A strip of final values for each strategy, best first; runs without a value are counted at the right."""
     order = ranked(records, task)
     data: list[Trace] = []
-    notes = []
+    notes: list[Trace] = []
+    words: list[str] = []
     for row, strategy in enumerate(order):
         values = final_values(records, task, strategy)
         data += _spots(strategy, row, values, "%{x:.5g}")
         lost = [run.status for run in records.of(task, strategy) if run.seed not in values]
-        counts = [f"{lost.count(status)} {status}" for status in dict.fromkeys(lost)]
-        if counts:
-            notes.append(
-                {"text": ", ".join(counts), "x": 1, "xref": "paper", "xanchor": "right", "y": row, "yref": "y"}
-                | ({} if values else {"x": 0.5, "xanchor": "center"})
-                | ({"yshift": 18} if values else {})
-            )
+        counts = listed([f"{lost.count(status)} {status}" for status in dict.fromkeys(lost)]) if lost else ""
+        if counts and values:
+            words.append(f"{strategy.label}: {counts}")
+        elif counts:
+            notes.append({"text": counts, "x": 0.5, "xref": "paper", "y": row, "yref": "y"})
     if not data:
         return None
     return Figure(
         title=f"Final validation {task.metric} by seed",
-        caption=f"A dot a seed, a bar at the mean; {'smaller' if task.goal == 'min' else 'larger'} is better.",
-        alt=f"Final validation {task.metric} on {task.name}, a row a strategy, a dot a seed. The leaderboard has the numbers.",
+        caption=f"A dot a seed, a bar at the mean; {'smaller' if task.goal == 'min' else 'larger'} is better."
+        + (f" Without a value: {'; '.join(words)}." if words else ""),
+        alt=f"Final validation {task.metric} on {task.name}, a dot a seed. The leaderboard has the numbers.",
         data=data,
         x={"title": {"text": task.metric}, "showgrid": True},
         y=_rows(order),
@@ -87,8 +87,9 @@ def differences_figure(records: Records, task: Task) -> Figure | None:
         low, high = number(entry.get("low")), number(entry.get("high"))
         if low is not None and high is not None:
             data.append(
-                {"type": "scatter", "mode": "lines", "legendgroup": f"s{strategy.index}", "x": [low, high]}
-                | {"y": [row + 0.34, row + 0.34], "line": {"color": markers(strategy.index)["color"], "width": 4}}
+                {"type": "scatter", "mode": "lines+markers", "legendgroup": f"s{strategy.index}", "x": [low, high]}
+                | {"y": [row + 0.34, row + 0.34], "line": {"color": markers(strategy.index)["color"], "width": 3}}
+                | {"marker": {"symbol": "line-ns-open", "size": 9, "color": markers(strategy.index)["color"]}}
                 | {"hovertemplate": "interval of the mean: %{x:+.4g}", "name": handle(strategy)}
             )
     if not data:

@@ -68,19 +68,19 @@ def clip_facts(records: Records, task: Task, strategy: Strategy) -> ClipFacts:
 
 
 def gradient_figures(records: Records, task: Task, points: int) -> list[Figure]:
-    """Norm before clipping, norm after it, and the share of clipped steps; the last two only where clipping ever acted."""
+    """Norm before clipping; norm after it and the share of clipped steps where clipping ever acted."""
     before = over_steps(
         records,
         task,
         lambda run: smoothed(run, "grad_norm"),
         title="Gradient norm before clipping",
         y="norm",
-        caption="Euclidean norm of the whole gradient, smoothed as the training loss is.",
+        caption="Euclidean norm of the whole gradient, smoothed like the training loss.",
         points=points,
     )
     figures = [before]
     if any(np.nansum(clipped(run)) > 0 for run in records.of(task)):
-        caption = "Norm times clip factor, smoothed alike."
+        caption = "Norm times clip factor, smoothed likewise."
         figures.append(
             over_steps(
                 records, task, after, title="Gradient norm after clipping", y="norm", caption=caption, points=points

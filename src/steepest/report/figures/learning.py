@@ -23,7 +23,7 @@ def loss_figures(records: Records, task: Task, points: int) -> list[Figure]:
         lambda run: smoothed(run, "loss"),
         title="Training loss",
         y="loss",
-        caption=f"Mean over {width} neighbouring records, half of them before and half after." if width > 1 else "",
+        caption=f"Centred mean over {width} records." if width > 1 else "",
         points=points,
     )
     validation = over_steps(
@@ -44,6 +44,7 @@ def metric_figures(records: Records, task: Task, points: int) -> list[Figure]:
             y=name,
             caption="This metric chooses." if name == task.metric else "",
             points=points,
+            first="linear",
         )
         for name in names
         if name not in ("step", "loss")

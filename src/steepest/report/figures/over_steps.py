@@ -8,9 +8,6 @@ from steepest.report.curves import Curve, band
 from steepest.report.data import Records, Run, Task
 from steepest.report.figures.base import Figure, Trace, band_traces, frame, lone_traces, scales
 
-BAND = "Line: mean over the seeds that finished; shade: smallest to largest of them."
-LONE = " Thin lines: runs that did not finish; × where one diverged or failed, ○ where one stands."
-
 
 def over_steps(
     records: Records,
@@ -22,14 +19,21 @@ def over_steps(
     caption: str = "",
     points: int = 400,
     log: bool = True,
+    first: str | None = None,
     percent: bool = False,
 ) -> Figure | None:
     """The figure, or None when no run of the task recorded the quantity.
 
     Args:
+        records: Where the runs are.
+        task: The task whose runs are drawn.
         curve: The curve of one run, empty where it was not recorded.
+        title: What is drawn.
+        y: Title of the y axis.
+        caption: What to know beyond the title.
         points: Most points of a line, at least 4.
         log: Offer a logarithmic y axis where all values are positive.
+        first: The axis type to begin with; None to choose by the span of the values.
         percent: Values are shares, shown from 0 to 100 %.
     """
     groups = []
@@ -49,15 +53,13 @@ def over_steps(
             data += lone_traces(run, c, points, ceiling)
     if not data:
         return None
-    kinds = scales(b for _, b, _ in groups) if log else ("linear",)
+    kinds = scales((b for _, b, _ in groups), first) if log else ("linear",)
     if ranges and "log" not in ranges:
         kinds = ("linear",)
     shown = [s.label for s, b, lone in groups if b.n or any(len(c.steps) for _, c in lone)]
-    some_lone = any(len(c.steps) for _, _, lone in groups for _, c in lone)
-    seeds = max((b.n for _, b, _ in groups), default=0)
-    sentences = [caption, BAND if seeds > 1 else "", LONE.strip() if some_lone else ""]
+    sentences = [caption]
     if ceiling is not None:
-        sentences.append("The frame ends at twice the band's largest value; what leaves it diverged.")
+        sentences.append("Cut at twice the largest value of the runs that finished.")
     axis: dict[str, object] = {"title": {"text": y}}
     if percent:
         axis |= {"tickformat": ".0%", "range": [-0.02, 1.02]}

@@ -156,7 +156,7 @@ def test_the_first_order_is_fixed_for_all_time() -> None:
 
 def test_data_smaller_than_a_batch_is_one_batch() -> None:
     for data in ((torch.arange(3),), [0, 1, 2]):
-        order = batches(data, 8, 0)  # type: ignore[arg-type]
+        order = batches(data, 8, 0)
         assert order.steps_per_epoch == 1
         batch = order.batch(5)
         assert sorted(torch.as_tensor(batch if isinstance(batch, Tensor) else batch[0]).tolist()) == [0, 1, 2]
@@ -182,6 +182,17 @@ def test_a_loader_keeps_its_sampler_and_its_generator() -> None:
     before = own.get_state()
     run(DataLoader(Numbers(), 5, shuffle=True, generator=own), range(6))
     assert torch.equal(own.get_state(), before)
+
+
+def test_a_loader_of_tensors_takes_the_short_way_to_the_same_batches() -> None:
+    class Items(TensorDataset):
+        """Not a TensorDataset exactly, so its items are collated one by one."""
+
+    kinds = (TensorDataset, Items)
+    short, long = (batches(DataLoader(kind(*tensors()), 5, shuffle=True), 5, 0) for kind in kinds)
+    for step in range(8):
+        assert type(short.batch(step)) is type(long.batch(step)) is list
+        assert plain(short.batch(step)) == plain(long.batch(step))
 
 
 def test_a_sampler_of_epochs_is_told_the_epoch() -> None:
@@ -367,6 +378,7 @@ BAD = [
     (Subset(Numbers(), []), "empty: it holds 0 samples"),
     ((torch.zeros(3), torch.tensor(1.0)), r"entry 1 has shape \(\)"),
     ((torch.zeros(3), np.zeros(3)), "entry 1 is a ndarray.*as_tensor"),
+    ((torch.zeros(3), torch.zeros(3, device="meta")), "lie on cpu, meta"),
     (np.zeros(3), "is a ndarray"),
     ({"x": torch.zeros(3)}, "is a dict"),
     ("digits", "is a str"),
@@ -383,3 +395,7 @@ def test_bad_data_is_named(data: Any, message: str) -> None:
 def test_a_tensor_dataset_is_its_tensors() -> None:
     x, y = tensors()
     assert checked(TensorDataset(x, y), "train") == (x, y)
+    part = checked(Subset(Subset(TensorDataset(x, y), [2, 3, 5, 7]), range(1, 4)), "train")
+    assert [p.tolist() for p in part] == [[3, 5, 7], [30, 50, 70]]
+    numbers = Subset(Numbers(), [1, 2])
+    assert checked(numbers, "train") is numbers

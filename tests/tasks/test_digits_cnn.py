@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
+
+import pytest
 import torch
 from torch import nn
 
@@ -24,10 +27,6 @@ def test_running_statistics_move_in_training_and_not_in_evaluation() -> None:
 
 
 def test_evaluation_does_not_depend_on_the_batch_size() -> None:
-    import dataclasses
-
-    import pytest
-
     task = digits_cnn()
     model = task.build(0)
     for step in range(3):

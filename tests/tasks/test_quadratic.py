@@ -9,8 +9,8 @@ from steepest.tasks.task import Task
 
 
 def hessian(task: Task) -> Tensor:
-    x = torch.zeros(len(task.build(0).x), dtype=torch.float64)  # type: ignore[arg-type]
-    return torch.autograd.functional.hessian(lambda x: task.loss(x, ()), x)  # type: ignore[no-any-return,no-untyped-call]
+    x = torch.zeros(len(task.build(0).x), dtype=torch.float64)
+    return torch.autograd.functional.hessian(lambda x: task.loss(x, ()), x)
 
 
 def test_the_basis_is_orthonormal() -> None:
@@ -34,7 +34,7 @@ def test_the_condition_number_is_as_asked(condition: float, rotated: bool) -> No
 def test_the_optimum_is_zero_at_zero() -> None:
     task = quadratic()
     model = task.build(0)
-    model.x.data.zero_()  # type: ignore[union-attr,operator]
+    model.x.data.zero_()
     assert task.evaluate(model)["loss"] == task.optimum == 0
     assert task.training_loss(model, ()).item() == 0
 
@@ -60,4 +60,4 @@ def test_evaluation_is_exact_under_noise() -> None:
 
 def test_runs_start_where_their_seed_says() -> None:
     a, b, c = (quadratic().build(s).x for s in (0, 0, 1))
-    assert torch.equal(a, b) and not torch.equal(a, c)  # type: ignore[arg-type]
+    assert torch.equal(a, b) and not torch.equal(a, c)

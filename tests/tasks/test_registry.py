@@ -173,7 +173,7 @@ def test_a_missing_guest_is_an_error_that_says_how_to_install_it() -> None:
         pytest.raises(TaskError, match=r"needs no-such-guest.*pip install 'steepest\[tasks\]'"),
         guest("no-such-guest", "tasks"),
     ):
-        import no_such_guest  # type: ignore[import-not-found]  # noqa: F401
+        import no_such_guest  # noqa: F401
 
 
 def test_the_room_needs_no_scikit_learn_until_a_task_does() -> None:

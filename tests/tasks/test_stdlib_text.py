@@ -44,14 +44,15 @@ def test_the_text_is_what_the_files_hold() -> None:
     assert sum(map(len, text.values())) == pytest.approx(1.5e6, rel=0.2)
 
 
-def a_library(root: Path, n: int = 400) -> Path:
-    for i in range(n):
+def a_library(root: Path) -> Path:
+    root.mkdir()
+    for i in range(400):
         (root / f"m{i}.py").write_text(f"# module {i}\n" + "x = 1\n" * 300)
     return root
 
 
 def test_the_corpus_depends_on_the_files_alone(tmp_path: Path) -> None:
-    one, two = (a_library(tmp_path / d) for d in ("one", "two") if not (tmp_path / d).mkdir())
+    one, two = a_library(tmp_path / "one"), a_library(tmp_path / "two")
     assert corpus(str(one)).digest == corpus(str(two)).digest
     for left_out in (
         "test/test_a.py",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import math
 import pickle
 import random
@@ -60,7 +61,7 @@ def test_a_seed_fixes_the_initialisation_whatever_was_drawn_before() -> None:
     again, other = task.build(3), task.build(4)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
-    assert not torch.equal(first.weight, other.weight)  # type: ignore[arg-type]
+    assert not torch.equal(first.weight, other.weight)
 
 
 def test_initialisation_and_data_order_do_not_share_random_numbers() -> None:
@@ -70,7 +71,7 @@ def test_initialisation_and_data_order_do_not_share_random_numbers() -> None:
             self.p = nn.Parameter(torch.randperm(50).float())
 
     order = torch.cat([b[0][:, 0] for b in (a_task().batches(0).batch(s) for s in range(6))])
-    own = points(50)[0][a_task(model=Noise).build(0).p.long(), 0]  # type: ignore[operator]
+    own = points(50)[0][a_task(model=Noise).build(0).p.long(), 0]
     assert not torch.equal(order, own[:48])
 
 
@@ -103,6 +104,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"metrics": {"distance": 3}}, TaskError, "metric 'distance' must be callable; given 3"),
     ({"metrics": [largest]}, TaskError, "metrics must be a dict"),
     ({"goal": "maximise"}, TaskError, "'min' or 'max'; given 'maximise'"),
+    ({"metric": "accuracy", "metrics": {"accuracy": largest}}, TaskError, "the worst accuracy. Give goal='max'"),
     ({"batch_size": 0}, TaskError, "batch_size must be a whole number >= 1; given 0"),
     ({"batch_size": 8.0}, TaskError, "batch_size must be a whole number >= 1; given 8.0"),
     ({"steps": True}, TaskError, "steps must be a whole number >= 1; given True"),
@@ -148,7 +150,7 @@ def test_a_metric_that_is_not_a_scalar_is_refused() -> None:
 
 def test_a_split_that_is_not_there_is_refused() -> None:
     with pytest.raises(UnknownName, match=r"no split 'valid'. Did you mean 'validation'"):
-        a_task().evaluate(line(), "valid")  # type: ignore[arg-type]
+        a_task().evaluate(line(), "valid")
     with pytest.raises(TaskError, match=r"has no test split. It has: train, validation"):
         a_task().evaluate(line(), "test")
     assert a_task(test=points(3)).splits == ("train", "validation", "test")
@@ -228,7 +230,7 @@ def test_evaluation_touches_nothing() -> None:
     task = a_task(model=Drawing)
     model = task.build(0)
     model.train()
-    model.part[1].eval()  # type: ignore[index]
+    model.part[1].eval()
     model(points(9)[0]).sum().backward()
     modes = [m.training for m in model.modules()]
     state = copy.deepcopy(model.state_dict())
@@ -238,7 +240,7 @@ def test_evaluation_touches_nothing() -> None:
     assert torch.equal(torch.get_rng_state(), before[0]) and random.getstate() == before[1]
     assert [m.training for m in model.modules()] == modes and modes[0] and not all(modes)
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
-    assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), gradients, strict=True))  # type: ignore[arg-type]
+    assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), gradients, strict=True))
     assert torch.is_grad_enabled()
     torch.rand(5)
     assert task.evaluate(model) == first, "what is drawn at evaluation is the same each time"
@@ -256,7 +258,7 @@ def test_modes_come_back_after_an_error() -> None:
 
 def test_a_nan_is_reported_and_not_hidden() -> None:
     model = line()
-    nn.init.constant_(model.weight, math.nan)  # type: ignore[arg-type]
+    nn.init.constant_(model.weight, math.nan)
     assert math.isnan(a_task().evaluate(model)["loss"])
 
 
@@ -277,14 +279,30 @@ def test_better_and_reached() -> None:
     assert not a_task().reached(-1e9) and not low.reached(math.nan)
 
 
+def test_a_check_finds_mistakes_and_changes_nothing() -> None:
+    before = torch.get_rng_state()
+    a_task().check()
+    a_task(train=None, validation=None, forward=lambda m, b: m.weight.sum(), loss=lambda o, b: o, metrics={}).check()
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(TaskError, match=r"Return loss.mean\(\)"):
+        a_task(loss=lambda out, batch: out).check()
+    with pytest.raises(TaskError, match="metric 'm'"):
+        a_task(metrics={"m": lambda out, batch: out}).check()
+    with pytest.raises(KeyError, match="missing"):
+        a_task(metrics={"m": lambda out, batch: {}["missing"]}).check()
+
+
+def test_a_task_prints_itself_in_a_line() -> None:
+    assert repr(a_task()) == "<Task 'line': 40 steps, 50 samples in 8s, min loss>"
+    assert repr(a_task(train=None)) == "<Task 'line': 40 steps, min loss>"
+
+
 def test_clocks() -> None:
     assert (a_task().steps_per_epoch, a_task(train=None).steps_per_epoch) == (6, None)
     assert (a_task().eval_interval, a_task(eval_every=7).eval_interval, a_task(steps=3).eval_interval) == (2, 7, 1)
 
 
 def test_a_record_is_plain_data() -> None:
-    import json
-
     record = a_task(facts={"corpus": "ab"}).record()
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert (record["parameters"], record["samples"]) == (3, {"train": 50, "validation": 23, "test": None})
@@ -296,4 +314,4 @@ def test_a_task_is_a_value_that_can_be_changed_by_copy_and_sent_to_a_process() -
     assert there.steps == 7
     assert torch.equal(there.batches(2).batch(4)[0], task.batches(2).batch(4)[0])
     with pytest.raises(dataclasses.FrozenInstanceError):
-        task.steps = 8  # type: ignore[misc]
+        task.steps = 8

@@ -29,7 +29,7 @@ from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
 from steepest.core.errors import SteepestError
 from steepest.tasks.randomness import generator, get_state, mix, seed_all, seeded, set_state
@@ -101,8 +101,11 @@ class Epoch(Dataset[Any]):
         return len(self.plan)
 
     def __getitem__(self, b: int) -> Any:
+        rows = self.plan[b]
+        if type(self.dataset) is TensorDataset and self.collate is default_collate and isinstance(rows, list):
+            return [t[rows] for t in self.dataset.tensors]  # what collating the items gives, without the items
         with seeded(self.seed, "items", self.epoch, b):
-            return self.collate(items(self.dataset, self.plan[b]))
+            return self.collate(items(self.dataset, rows))
 
     def stream(self, start: int, loader: DataLoader[Any] | None) -> Iterator[Any]:
         """Batches ``start, start + 1, ...``, made ahead of time by as many processes as the loader has."""
@@ -347,8 +350,7 @@ def to_device(batch: Any, device: torch.device) -> Any:
 
 def checked(data: Any, what: str) -> Data:
     """``data`` in the form that the rest relies on, or an error that names the split."""
-    if type(data) is TensorDataset:
-        data = data.tensors
+    data = _as_tensors(data)
     if isinstance(data, tuple):
         _check_tensors(data, what)
     elif isinstance(data, Tensor):
@@ -362,6 +364,16 @@ def checked(data: Any, what: str) -> Data:
     if length(data) == 0:
         raise DataError(f"{what} is empty: it holds 0 samples.")
     return cast(Data, data)
+
+
+def _as_tensors(data: Any) -> Any:
+    """The tensors of a ``TensorDataset``, or of a part of one: rows of tensors need no loader."""
+    if type(data) is TensorDataset:
+        return data.tensors
+    if type(data) is Subset and isinstance(tensors := _as_tensors(data.dataset), tuple):
+        rows = torch.as_tensor(data.indices, dtype=torch.int64)
+        return tuple(t[rows.to(t.device)] for t in tensors)
+    return data
 
 
 def _is_map_style(data: Any) -> bool:
@@ -378,6 +390,9 @@ def _check_tensors(tensors: tuple[Any, ...], what: str) -> None:
             raise DataError(f"{what}: entry {i} is a {type(t).__name__}, not a tensor. Use torch.as_tensor(...).")
         if t.ndim == 0:
             raise DataError(f"{what}: entry {i} has shape (): its first dimension must count the samples.")
+    devices = sorted({str(t.device) for t in tensors})
+    if len(devices) > 1:
+        raise DataError(f"{what}: the tensors lie on {', '.join(devices)}. Put them on one device.")
     lengths = [len(t) for t in tensors]
     if len(set(lengths)) > 1:
         raise DataError(f"{what}: the tensors hold {', '.join(map(str, lengths))} samples. They must agree.")

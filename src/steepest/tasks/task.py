@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -16,6 +17,7 @@ from steepest.tasks.data import Batches, Data, batches, checked, in_order, lengt
 from steepest.tasks.randomness import seeded
 
 Split: TypeAlias = Literal["train", "validation", "test"]
+LARGE_IS_GOOD = frozenset({"accuracy", "acc", "auc", "f1"})
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
@@ -28,7 +30,7 @@ def first_of_batch(model: nn.Module, batch: Any) -> Any:
     return model(batch[0])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Task:
     """A model, data and a measure of success. It knows no optimizer: one that did would be no evidence.
 
@@ -107,6 +109,8 @@ class Task:
                 raise TaskError(f"task {self.name!r}: {what} must be a number; given {value!r}.")
         if not isinstance(self.metrics, Mapping):
             raise TaskError(f"task {self.name!r}: metrics must be a dict of functions; given {self.metrics!r}.")
+        if self.goal == "min" and self.metric in LARGE_IS_GOOD:
+            raise TaskError(f"task {self.name!r}: goal='min' would choose the worst {self.metric}. Give goal='max'.")
         if "loss" in self.metrics:
             raise TaskError(f"task {self.name!r}: the metric 'loss' is always there; give yours another name.")
         for name, metric in self.metrics.items():
@@ -194,11 +198,8 @@ class Task:
             model.eval()
             with torch.no_grad(), seeded(0, "evaluate"):
                 for batch, n in in_order(data, self.batch_size):
-                    batch = to_device(batch, device)
-                    output = self.forward(model, batch)
-                    totals["loss"] += n * float(self._scalar_loss(output, batch))
-                    for name, metric in self.metrics.items():
-                        totals[name] += n * self._scalar_metric(name, metric(output, batch))
+                    for name, value in self._measure(model, to_device(batch, device)).items():
+                        totals[name] += n * value
                     count += n
         finally:
             for module, mode in modes:
@@ -206,6 +207,13 @@ class Task:
         if not count:
             raise TaskError(f"task {self.name!r}: {split} gave no samples.")
         return {name: total / count for name, total in totals.items()}
+
+    def _measure(self, model: nn.Module, batch: Any) -> dict[str, float]:
+        output = self.forward(model, batch)
+        measured = {"loss": float(self._scalar_loss(output, batch))}
+        for name, metric in self.metrics.items():
+            measured[name] = self._scalar_metric(name, metric(output, batch))
+        return measured
 
     def _scalar_metric(self, name: str, value: Any) -> float:
         if isinstance(value, Tensor) and value.ndim:
@@ -227,7 +235,22 @@ class Task:
             return False
         return value <= self.target if self.goal == "min" else value >= self.target
 
+    def check(self) -> None:
+        """Train and evaluate on one batch each, so that a mistake shows before a long run and not at its end."""
+        model = self.build(0)
+        with seeded(0, "check"):
+            self.training_loss(model, self.batches(0).batch(0)).backward()  # type: ignore[no-untyped-call]
+            model.eval()
+            with torch.no_grad():
+                for batch, _ in islice(in_order(self.validation, self.batch_size), 1):
+                    self._measure(model, batch)
+
     # ------------------------------------------------------------------------------------------------------- records
+
+    def __repr__(self) -> str:
+        n = length(self.train)
+        data = "" if self.train is None else f", {'a stream of' if n is None else n} samples in {self.batch_size}s"
+        return f"<Task {self.name!r}: {self.steps} steps{data}, {self.goal} {self.metric}>"
 
     def parameters(self) -> int:
         """How many numbers the model trains."""

@@ -1,1 +1,11 @@
-"""fit."""
+"""fit: the plain training loop over a task and a strategy.
+
+>>> from steepest.fit import fit
+>>> fit("quadratic", "sgd(lr=0.1)", steps=50, progress=False).status
+'finished'
+"""
+
+from steepest.fit.loop import Plan, WentBack, fit, resume
+from steepest.fit.run import Run
+
+__all__ = ["Plan", "Run", "WentBack", "fit", "resume"]

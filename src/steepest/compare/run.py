@@ -1,0 +1,86 @@
+"""Strategies against each other, on the same tasks with the same luck."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from steepest.compare.board import Board, Render
+from steepest.compare.display import display
+from steepest.compare.plan import ComparisonError, arrange, ended, refuse_other_comparison
+from steepest.compare.pool import Pool
+from steepest.core.errors import RecordError
+from steepest.core.records import EXPERIMENT, cores, lock, read_json, write_json
+from steepest.strategy.value import Strategy
+from steepest.tasks.task import Task
+
+
+def compare(
+    tasks: Task | str | Sequence[Task | str],
+    strategies: Strategy | str | Sequence[Any] | Mapping[str, Any],
+    seeds: int | Sequence[int] = 5,
+    *,
+    out: str | Path | None = None,
+    jobs: int | None = None,
+    steps: int | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+    render: Render | None = None,
+) -> Board:
+    """Run every strategy on every task with every seed, and say which is best and whether that is more than luck.
+
+    A seed means the same initialisation, data order and dropout for every strategy. The validation split decides; the
+    test split is looked at once, at the end of each run. Runs go in parallel processes of one thread each.
+
+    Args:
+        tasks: A task, its name, or several.
+        strategies: Strategies, texts or recipes; ``{label: strategy}`` names them. Also any object with
+            ``optimizer(model, steps=..., steps_per_epoch=...)``.
+        seeds: How many seeds, or which. With fewer than 3 nothing is called separable.
+        out: Folder for the records. A second call with the same arguments and folder runs only what is missing; more seeds
+            may be added. None: a folder that lasts as long as the board.
+        jobs: Runs at a time; None: one for each core.
+        steps: Length of every run; None: each task's own.
+        device: Where to train, as torch names it.
+        progress: Show a live table on a terminal, or a line for each run elsewhere.
+        render: What :meth:`Board.report` calls with the folder and the path of the page.
+
+    Raises:
+        RecordError: The folder holds another experiment, or another process works there.
+        KeyboardInterrupt: After Ctrl-C, when all running runs have written a checkpoint; the same call goes on from there.
+    """
+    if jobs is not None and jobs < 1:
+        raise ComparisonError(f"jobs must be at least 1; given {jobs!r}.")
+    comparison = arrange(tasks, strategies, seeds, steps, device)
+    folder, keep = (Path(out), None) if out is not None else Board.temporary()
+    if folder.exists() and not folder.is_dir():
+        raise RecordError(f"{folder} is a file. Give a folder.")
+    with lock(folder) as held:
+        _claim(folder, comparison.record())
+        runs = comparison.jobs(folder)
+        done = [job for job in runs if ended(job)]
+        missing = [job for job in runs if job not in done]
+        with display(progress, comparison, runs, done) as audience:
+            pool = Pool(comparison, folder, audience, () if held is None else (held,))
+            completed = pool.run(missing, min(jobs or cores(), max(1, len(missing))))
+        board = Board(folder, render=render, keep=keep)
+        board.save()
+    if not completed:
+        there = sum(ended(job) for job in runs)
+        raise KeyboardInterrupt(f"{there} of {len(runs)} runs are done; the same call goes on from there ({folder})")
+    return board
+
+
+def _claim(folder: Path, here: dict[str, Any]) -> None:
+    """Take a new or empty folder for this comparison, or check that it holds this very comparison."""
+    if (folder / EXPERIMENT).exists():
+        there = read_json(folder / EXPERIMENT)
+        refuse_other_comparison(folder, there, here)
+        if there["seeds"] != here["seeds"]:
+            write_json(folder / EXPERIMENT, {**there, "seeds": sorted({*there["seeds"], *here["seeds"]})})
+        return
+    others = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    if others:
+        raise RecordError(f"{folder} holds other files ({', '.join(others[:3])}). Give a new or empty folder.")
+    write_json(folder / EXPERIMENT, here)

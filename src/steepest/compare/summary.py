@@ -1,0 +1,196 @@
+"""From the records of the runs to leaderboards and verdicts; nothing here needs a model."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steepest.compare.plan import run_folder
+from steepest.compare.statistics import paired
+from steepest.compare.verdict import overall_verdict, task_verdict
+from steepest.core.records import METRICS, SCHEMA, read_metrics, read_result
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one strategy did on one task, seed by seed; a run that is missing has no result."""
+
+    label: str
+    text: str
+    results: tuple[Mapping[str, Any] | None, ...]
+    evaluations: tuple[Sequence[Mapping[str, Any]], ...]
+
+    def count(self, status: str) -> int:
+        """How many runs ended so."""
+        return sum(r is not None and r["status"] == status for r in self.results)
+
+    def values(self, metric: str, split: str = "validation") -> list[float | None]:
+        """The metric at the end of each seed's run; None for a run that has no such value."""
+        found = []
+        for result in self.results:
+            there = (result[split] or {}) if result is not None and result["status"] == "finished" else {}
+            found.append(there.get(metric))
+        return found
+
+    def mean(self, field: str) -> Record:
+        """Mean of a number of the result over the runs that ended."""
+        return {"mean": _mean([r[field] for r in self.results if r is not None and r["status"] in ("finished", "diverged")])}
+
+
+def summarise(folder: Path, experiment: Mapping[str, Any]) -> Record:
+    """The content of ``summary.json`` from ``experiment.json`` and the run folders."""
+    tasks = {t["name"]: _task(folder, t, experiment["strategies"], experiment["seeds"]) for t in experiment["tasks"]}
+    ranks = _ranks(tasks)
+    return {"schema": SCHEMA, "tasks": tasks, "overall": {"verdict": overall_verdict(tasks, ranks), "ranks": ranks}}
+
+
+def _task(folder: Path, task: Mapping[str, Any], strategies: Sequence[Mapping[str, str]], seeds: Sequence[int]) -> Record:
+    metric, goal = task["metric"], task["goal"]
+    entries = [_read(folder, task["name"], s["label"], s["text"], seeds) for s in strategies]
+    entries.sort(key=lambda e: _merit(e, metric, goal))
+    target, source = _target(task, [e for e in entries if _mean(e.values(metric)) is not None], metric)
+    rows = [_row(e, entries[0], metric, goal, target) for e in entries]
+    ranked = [row for row in rows if row["n"]]
+    for rank, row in enumerate(ranked, start=1):
+        row["rank"] = rank
+    found = {"metric": metric, "goal": goal, "target": target, "target_source": source, "leaderboard": rows}
+    return {**found, "verdict": task_verdict(task["name"], found)}
+
+
+def _read(folder: Path, task: str, label: str, text: str, seeds: Sequence[int]) -> Entry:
+    results: list[Record | None] = []
+    evaluations = []
+    for seed in seeds:
+        place = run_folder(folder, task, label, seed)
+        result = read_result(place)
+        results.append(result if result is not None and result["status"] != "stopped" else None)
+        lines = read_metrics(place / METRICS) if results[-1] is not None else []
+        evaluations.append([line for line in lines if line["kind"] == "eval" and line["split"] == "validation"])
+    return Entry(label, text, tuple(results), tuple(evaluations))
+
+
+def _merit(entry: Entry, metric: str, goal: str) -> tuple[Any, ...]:
+    """Best first. A diverged run counts as infinitely bad, so any of them puts a strategy behind all that have none."""
+    mean = _mean(entry.values(metric))
+    worth = math.inf if mean is None else mean if goal == "min" else -mean
+    return mean is None, entry.count("diverged"), worth, entry.label
+
+
+def _target(task: Mapping[str, Any], ranked: Sequence[Entry], metric: str) -> tuple[float | None, str | None]:
+    """The task's own target, else what the median strategy reaches at the end (of two: the worse one)."""
+    if task.get("target") is not None:
+        return float(task["target"]), "task"
+    if not ranked:
+        return None, None
+    return _mean(ranked[len(ranked) // 2].values(metric)), "median strategy"
+
+
+def _row(entry: Entry, best: Entry, metric: str, goal: str, target: float | None) -> Record:
+    test = entry.values(metric, "test")
+    return {
+        "label": entry.label,
+        "text": entry.text,
+        "rank": None,
+        "n": sum(v is not None for v in entry.values(metric)),
+        "diverged": entry.count("diverged"),
+        "failed": entry.count("failed"),
+        "missing": sum(r is None for r in entry.results),
+        "validation": _spread(entry.values(metric)),
+        "test": _spread(test) if any(v is not None for v in test) else None,
+        "seconds": entry.mean("seconds"),
+        "cpu_seconds": entry.mean("cpu_seconds"),
+        "gradient_evaluations": entry.mean("gradient_evaluations"),
+        "time_to_target": _time_to_target(entry, metric, goal, target),
+        "against_best": _against(entry, best, metric, goal),
+    }
+
+
+def _spread(values: Sequence[float | None]) -> Record:
+    known = [v for v in values if v is not None]
+    return {
+        "mean": _mean(values),
+        "sd": statistics.stdev(known) if len(known) > 1 else None,
+        "values": list(values),
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def _time_to_target(entry: Entry, metric: str, goal: str, target: float | None) -> Record:
+    """Median over the seeds of the first evaluation at the target; a run that never is there counts as endless."""
+    steps: list[float] = []
+    for result, evaluations in zip(entry.results, entry.evaluations, strict=True):
+        if result is None or result["status"] == "failed" or target is None:
+            continue
+        hits = (
+            line["step"]
+            for line in evaluations
+            if line.get(metric) is not None and (line[metric] <= target if goal == "min" else line[metric] >= target)
+        )
+        steps.append(next(hits, math.inf))
+    reached = sum(math.isfinite(s) for s in steps)
+    median = statistics.median_high(steps) if steps else math.inf
+    return {"steps": median if math.isfinite(median) else None, "reached": reached, "n": len(steps)}
+
+
+def _against(entry: Entry, best: Entry, metric: str, goal: str) -> Record:
+    """The paired difference from the best strategy, over the seeds that both finished."""
+    pairs = [
+        (a, b)
+        for a, b in zip(entry.values(metric), best.values(metric), strict=True)
+        if a is not None and b is not None
+    ]
+    if not pairs:
+        return {"difference": None, "low": None, "high": None, "p_better": None, "separable": None, "n": 0}
+    d = paired([a for a, _ in pairs], [b for _, b in pairs], goal)
+    separable = None if entry is best else d.separable
+    return {
+        "difference": d.mean,
+        "low": d.low,
+        "high": d.high,
+        "p_better": d.better,
+        "separable": separable,
+        "n": d.n,
+    }
+
+
+def _ranks(tasks: Mapping[str, Record]) -> list[Record]:
+    """Each strategy over all tasks: mean rank, wins and, where every value is positive, a geometric mean of ratios to the best."""
+    boards = [{row["label"]: row for row in task["leaderboard"]} for task in tasks.values()]
+    goals = [task["goal"] for task in tasks.values()]
+    found = []
+    for label in boards[0] if boards else ():
+        rows = [board[label] for board in boards]
+        places = [row["rank"] if row["rank"] is not None else len(boards[0]) for row in rows]
+        ratios = [
+            _ratio(row["validation"]["mean"], [r["validation"]["mean"] for r in board.values()], goal)
+            for row, board, goal in zip(rows, boards, goals, strict=True)
+        ]
+        known = [r for r in ratios if r is not None]
+        found.append(
+            {
+                "label": label,
+                "mean_rank": sum(places) / len(places),
+                "wins": sum(row["rank"] == 1 for row in rows),
+                "tasks": len(rows),
+                "geometric_mean": math.exp(math.fsum(map(math.log, known)) / len(known)) if len(known) == len(rows) else None,
+            }
+        )
+    return sorted(found, key=lambda r: (r["mean_rank"], -r["wins"], r["label"]))
+
+
+def _ratio(value: float | None, others: Sequence[float | None], goal: str) -> float | None:
+    """How many times worse than the best, 1 for the best itself; None where a ratio means nothing."""
+    known = [v for v in others if v is not None]
+    if value is None or not known or min(known) <= 0:
+        return None
+    return value / min(known) if goal == "min" else max(known) / value

@@ -1,0 +1,99 @@
+"""What the numbers say, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Record = Mapping[str, Any]
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """A number to so many significant digits, as people write it.
+
+    >>> figure(0.051234), figure(1234.5), figure(None), figure(-2.0)
+    ('0.0512', '1234', 'unknown', '-2')
+    """
+    if value is None:
+        return "unknown"
+    if 1000 <= abs(value) < 1e6:
+        return f"{value:.0f}"
+    return f"{value:.{digits}g}"
+
+
+def task_verdict(name: str, task: Record) -> str:
+    """Which strategy is best on a task, by how much, and whether that is more than luck."""
+    rows: Sequence[Record] = task["leaderboard"]
+    ranked = [row for row in rows if row["n"]]
+    metric, worse = task["metric"], "higher" if task["goal"] == "min" else "lower"
+    better = "lower" if task["goal"] == "min" else "higher"
+    if not ranked:
+        return f"On {name}, no run finished.{_lost(rows)}"
+    best = ranked[0]
+    seeds = f"{best['n']} seed{'s' if best['n'] > 1 else ''}"
+    reached = f"validation {metric} {figure(best['validation']['mean'])}"
+    if best["validation"]["sd"] is not None:
+        reached += f" ± {figure(best['validation']['sd'], 2)}"
+    if len(rows) == 1:
+        return f"On {name}, {best['label']!r} reaches {reached} ({seeds}); there is nothing to compare it with.{_lost(rows)}"
+    head = f"On {name}, {best['label']!r} is best: {reached} ({seeds})"
+    if len(ranked) == 1:
+        return f"{head}; no other strategy finished a run.{_lost(rows)}"
+    second = ranked[1]
+    against = second["against_best"]
+    if against["difference"] is None:
+        return f"{head}; it shares no finished seed with runner-up {second['label']!r}.{_lost(rows)}"
+    gap = against["difference"] if task["goal"] == "min" else -against["difference"]
+    if gap == 0 and against["low"] in (0, None):
+        return f"{head}, exactly as {second['label']!r}: not separable.{_others(ranked)}{_lost(rows)}"
+    # behind a lower rank may stand a better mean: the runner-up lost other seeds, or diverged on some
+    by = f"{figure(abs(gap))} {better if gap >= 0 else worse} than runner-up {second['label']!r}"
+    if against["low"] is not None:
+        ends = (against["low"], against["high"]) if task["goal"] == "min" else (-against["high"], -against["low"])
+        by += f" [{figure(ends[0])}, {figure(ends[1])}]"
+    said = {
+        True: "separable.",
+        False: "the interval covers zero: not separable.",
+        None: "too few seeds to tell this from luck; take at least 3, better 5.",
+    }[against["separable"]]
+    return f"{head}, {by}: {said}{_others(ranked)}{_lost(rows)}"
+
+
+def _others(ranked: Sequence[Record]) -> str:
+    """Those behind the runner-up that cannot be told from the best either."""
+    near = [repr(row["label"]) for row in ranked[2:] if row["against_best"]["separable"] is False]
+    return f" Not separable from it either: {', '.join(near)}." if near else ""
+
+
+def _lost(rows: Sequence[Record]) -> str:
+    """Runs that diverged, failed or are missing."""
+    said = []
+    for row in rows:
+        runs = row["n"] + row["diverged"] + row["failed"] + row["missing"]
+        for what, verb in (("diverged", "diverged"), ("failed", "failed"), ("missing", "has not ended")):
+            if row[what]:
+                said.append(f"{row['label']!r} {verb} on {row[what]} of {runs} seeds")
+    return f" {'; '.join(said)}." if said else ""
+
+
+def overall_verdict(tasks: Mapping[str, Record], ranks: Sequence[Record]) -> str:
+    """The best over all tasks, in words."""
+    if len(tasks) == 1:
+        return str(next(iter(tasks.values()))["verdict"])
+    first = ranks[0]
+    said = f"Over {len(tasks)} tasks, {first['label']!r} has the best mean rank, {figure(first['mean_rank'])}"
+    tied = [repr(r["label"]) for r in ranks[1:] if r["mean_rank"] == first["mean_rank"]]
+    if tied:
+        said += f", together with {', '.join(tied)}"
+    said += f"; it is first on {first['wins']} of {len(tasks)}"
+    if first["geometric_mean"] is not None:
+        said += f", and its values are {figure(first['geometric_mean'])} times the best in the geometric mean"
+    open_ = [name for name, task in tasks.items() if not _decided(task)]
+    if open_:
+        said += f". First and second are not separable on {', '.join(open_)}"
+    return said + "."
+
+
+def _decided(task: Record) -> bool:
+    ranked = [row for row in task["leaderboard"] if row["n"]]
+    return len(ranked) < 2 or ranked[1]["against_best"]["separable"] is True

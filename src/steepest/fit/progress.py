@@ -1,0 +1,46 @@
+"""The bar of one run."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class Bar:
+    """Steps done, losses and time left, on the error stream; nothing where that is not a terminal or not wanted."""
+
+    def __init__(self, wanted: bool, title: str, total: int) -> None:
+        console = Console(stderr=True)
+        self.on = wanted and console.is_terminal
+        self._title, self._total = title, total
+        self._validation = ""
+        self._id: TaskID = TaskID(0)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[said]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not self.on,
+        )
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        self._id = self._progress.add_task(self._title, total=self._total, said="")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def step(self, done: int, loss: float) -> None:
+        """After each step; the screen is drawn ten times a second at most."""
+        if self.on:
+            self._progress.update(self._id, completed=done, said=f"loss {loss:.4g}{self._validation}")
+
+    def evaluated(self, name: str, value: float) -> None:
+        """After each evaluation."""
+        self._validation = f"  validation {name} {value:.4g}"

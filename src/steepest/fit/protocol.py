@@ -1,0 +1,39 @@
+"""What the loop asks of a strategy and of its optimizer, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from torch import nn
+
+
+class Steps(Protocol):
+    """An optimizer as the loop uses it; :class:`steepest.core.optimizer.Optimizer` is one."""
+
+    param_groups: list[dict[str, Any]]
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """What the last step knows of itself: ``grad_norm`` before clipping, ``clip_factor``, ``skipped``."""
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps refused so far because a gradient was not finite."""
+
+    def zero_grad(self, set_to_none: bool = True) -> None: ...
+
+    def step(self) -> Any: ...
+
+    def observe(self, value: float) -> None:
+        """Hear of a validation result (a plateau schedule acts on it)."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+
+
+class Trains(Protocol):
+    """Anything that makes an optimizer for a model; a :class:`~steepest.strategy.value.Strategy` does."""
+
+    def optimizer(self, model: nn.Module, *, steps: int | None, steps_per_epoch: int | None) -> Any: ...

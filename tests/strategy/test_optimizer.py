@@ -155,6 +155,17 @@ def test_clipping_in_the_written_order() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "text", ["", "| clip_norm(1)", "| clip_value(1) | clip_norm(1)", "| clip_norm(1) | clip_norm(0.1)"]
+)
+def test_the_norm_that_is_logged_is_that_before_all_pieces(text: str) -> None:
+    p = torch.zeros(2, requires_grad=True)
+    p.grad = torch.tensor([3.0, 4.0])
+    opt = parse(f"sgd {text}").optimizer([p])
+    opt.step()
+    assert opt.metrics["grad_norm"] == pytest.approx(5.0)
+
+
 def broken(net: nn.Module, value: float = math.nan) -> None:
     for p in net.parameters():
         p.grad = torch.ones_like(p)

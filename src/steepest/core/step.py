@@ -215,7 +215,8 @@ def _measure(
             k, cohort.memory[i] = link.combine(cohort.t, cohort.memory[i], sums_i)
             cohort.k[i] = k
             if link.reach == "model":
-                metrics.update(link.metrics(k, sums_i))
+                for name, value in link.metrics(k, sums_i).items():
+                    metrics.setdefault(name, value)  # the first link to measure saw the gradient as it came
             if not link.accepts(sums_i):
                 raise StepRefused(link, metrics)
         cohort.share()

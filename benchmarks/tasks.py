@@ -1,6 +1,6 @@
 """What does a step of each task cost? Prints the table of docs/tasks.md.
 
-    python benchmarks/tasks.py [--json FILE] [task ...]
+    python benchmarks/tasks.py [--json benchmarks/results/tasks.json] [task ...]
 
 A step is a batch, a forward pass and a backward pass on one thread; the update is left out, for tasks know none.
 Times are medians of CPU milliseconds, so a busy machine changes them little.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 
 from steepest import tasks
+from steepest.core.records import provenance
 
 
 def median_ms(function: Callable[[int], object], warm: int = 3, at_least: float = 1.0) -> float:
@@ -84,9 +84,7 @@ def main() -> None:
     rows = [measure(name) for name in options.tasks or tasks.names()]
     print(table(rows))
     if options.json:
-        machine = {"system": platform.platform(), "cpu": platform.processor() or platform.machine(), "threads": 1}
-        versions = {"python": platform.python_version(), "torch": torch.__version__}
-        options.json.write_text(json.dumps({"machine": machine, "versions": versions, "tasks": rows}, indent=1) + "\n")
+        options.json.write_text(json.dumps({**provenance(), "threads": 1, "tasks": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,9 @@ from torch.utils.data import (
 from steepest.tasks.data import Data, DataError, batches, checked, in_order, length, samples, to_device
 
 N = 23
+# Worker processes by fork: these datasets live in a test module that a fresh interpreter could not import.
+PROCESSES = {"multiprocessing_context": "fork"}
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 
 class Numbers(Dataset[Any]):
@@ -67,7 +70,7 @@ KINDS: dict[str, Any] = {
     "list": lambda: [(i, float(i)) for i in range(N)],
     "loader": lambda: DataLoader(Numbers(), 5, shuffle=True),
     "loader with a generator": lambda: DataLoader(Numbers(), 5, shuffle=True, generator=torch.Generator()),
-    "loader with processes": lambda: DataLoader(Numbers(), 5, shuffle=True, num_workers=2),
+    "loader with processes": lambda: DataLoader(Numbers(), 5, shuffle=True, num_workers=2, **PROCESSES),
     "weighted loader": lambda: DataLoader(Numbers(), 5, sampler=WeightedRandomSampler([1.0] * 9 + [5.0] * 14, N)),
     "unbatched loader": lambda: DataLoader(Numbers(), batch_size=None, shuffle=True),
     "stream": Stream,
@@ -134,7 +137,7 @@ def test_kinds_of_data_see_the_same_order() -> None:
 
 
 def test_processes_change_nothing() -> None:
-    loaders = (DataLoader(Numbers(), 5, shuffle=True, num_workers=k) for k in (0, 1, 2))
+    loaders = (DataLoader(Numbers(), 5, shuffle=True, num_workers=k, **(PROCESSES if k else {})) for k in (0, 1, 2))
     first, *others = (run(loader, range(3, 12)) for loader in loaders)
     assert others == [first, first]
 

@@ -246,6 +246,25 @@ def test_evaluation_touches_nothing() -> None:
     assert task.evaluate(model) == first, "what is drawn at evaluation is the same each time"
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_model_that_writes_to_its_input_does_not_change_the_data(form: str) -> None:
+    class Writing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.layer(x.mul_(2))
+            return out
+
+    task = a_task(model=Writing, train=FORMS[form](points(50)), validation=FORMS[form](points(23, 1)))
+    model = task.build(0)
+    first = task.evaluate(model), task.evaluate(model, "train")
+    for step in range(12):
+        task.training_loss(model, task.batches(0).batch(step))
+    assert (task.evaluate(model), task.evaluate(model, "train")) == first
+
+
 def test_modes_come_back_after_an_error() -> None:
     def fails(output: Any, batch: Any) -> Tensor:
         raise RuntimeError("in the loss")

@@ -289,7 +289,7 @@ def in_order(data: Data, batch_size: int) -> Iterator[tuple[Any, int]]:
         yield (), 1
     elif isinstance(data, tuple):
         for parts in zip(*(torch.split(t, batch_size) for t in data), strict=True):
-            yield parts, len(parts[0])
+            yield tuple(part.clone() for part in parts), len(parts[0])  # a model may write to its input
     elif isinstance(data, IterableDataset) or (
         isinstance(data, DataLoader) and isinstance(data.dataset, IterableDataset)
     ):
@@ -336,7 +336,7 @@ def samples(batch: Any) -> int:
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """The batch with every tensor in it on ``device``; containers keep their type."""
+    """The batch with every tensor in it on ``device``; lists and tuples keep their type, mappings become dicts."""
     if isinstance(batch, Tensor):
         return batch if batch.device == device else batch.to(device, non_blocking=True)
     if isinstance(batch, Mapping):

@@ -278,9 +278,20 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
     draft = folder / f".{CHECKPOINT}.next"
     write_bytes(draft, _seal(buffer.getvalue()))  # on the disk before anything is renamed
     if (folder / CHECKPOINT).exists():
-        os.replace(folder / CHECKPOINT, folder / PREVIOUS)
+        _second_name(folder / CHECKPOINT, folder / PREVIOUS)
     os.replace(draft, folder / CHECKPOINT)
     _sync_folder(folder)
+
+
+def _second_name(path: Path, other: Path) -> None:
+    """Give a file a second name, in place of what had it; where the system has no links, it is the only name for a moment."""
+    link = other.with_name(f".{other.name}.link")
+    link.unlink(missing_ok=True)
+    try:
+        os.link(path, link)
+    except OSError:
+        link = path
+    os.replace(link, other)
 
 
 def _read_checkpoint(path: Path, device: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all tests lint types layers format bench hooks browser clean
+.PHONY: help setup demo test test-all tests lint types layers format bench docs hooks browser clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,7 +40,7 @@ demo: $(VENV)/.program  ## compare three strategies on two real tasks; leaderboa
 	$(BIN)/steepest compare digits-cnn char-transformer \
 		-s "sgd(lr=0.1, momentum=0.9, nesterov=True) | cosine | clip_norm(5)" \
 		-s "adamw(lr=3e-3) | warmup_cosine(warmup=0.05) | clip_norm(1)" \
-		-s transformer --seeds 3 --out runs/demo
+		-s transformer --seeds 5 --out runs/demo
 
 test: lint types layers tests  ## lint, types, layers and tests: what must pass before a merge
 
@@ -66,6 +66,9 @@ format: $(VENV)/.tests  ## write the format that lint asks for
 
 bench: $(VENV)/.tests  ## time a step beside torch.optim; results as JSON in benchmarks/
 	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/step.py
+
+docs: $(VENV)/.tests  ## write the tables of docs/ again, from the classes
+	$(BIN)/python docs/generate.py
 
 hooks: $(VENV)/.tests  ## run lint, types and layers before every commit
 	$(BIN)/pre-commit install

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -104,3 +105,23 @@ def test_the_version_is_the_installed_one() -> None:
     from importlib.metadata import version
 
     assert st.__version__ == version("steepest")
+
+
+@pytest.mark.slow
+def test_a_type_checker_sees_strategies_and_finds_a_misspelt_name(tmp_path: Path) -> None:
+    (tmp_path / "user.py").write_text(
+        """
+import steepest as st
+from steepest.compare import Board
+from steepest.fit import Run
+
+strategy: st.Strategy = st.adamw(lr=1e-3) | st.cosine() | st.transformer() | st.clip_norm(1.0)
+board: Board = st.compare("quadratic", [strategy, st.parse("cnn")], seeds=2)
+run: Run = st.fit("quadratic", strategy)
+st.adamv()
+"""
+    )
+    checker = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "user.py"]
+    done = subprocess.run(checker, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert 'user.py:9: error: Module has no attribute "adamv"' in done.stdout
+    assert "Found 1 error" in done.stdout

@@ -124,3 +124,10 @@ def test_the_skip_comment_is_seen_and_needs_a_reason() -> None:
 def test_a_continued_command_is_one_command() -> None:
     text = "```console\n$ steepest compare digits-mlp \\\n>     -s cnn  # a comment\nsome output\n```\n"
     assert [words for words, _ in commands(text)] == [["steepest", "compare", "digits-mlp", "-s", "cnn"]]
+
+
+def test_the_index_leads_to_every_page() -> None:
+    index = ROOT / "docs" / "index.md"
+    linked = {(index.parent / target.partition("#")[0]).resolve() for target in LINK.findall(index.read_text())}
+    missing = [page.name for page in ROOT.glob("docs/**/*.md") if page != index and page not in linked]
+    assert missing == [], f"docs/index.md links to no {', '.join(missing)}"

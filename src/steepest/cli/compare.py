@@ -17,7 +17,7 @@ from steepest.core.records import slug
 def compare(
     tasks: Annotated[
         list[str],
-        typer.Argument(help="Tasks, by name or as my_module:my_task.", metavar="TASK...", show_default=False),
+        typer.Argument(help="Tasks, by name or as my_module:my_task.", metavar="TASK", show_default=False),
     ],
     strategies: Annotated[
         list[str],
@@ -33,6 +33,7 @@ def compare(
         int | None,
         typer.Option(min=1, help="Runs at a time; one for each core if not given.", show_default=False),
     ] = None,
+    device: Annotated[str, typer.Option(help="Where to train, as torch names it.")] = "cpu",
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the records; the same command goes on in the same folder.", show_default=False),
@@ -47,13 +48,14 @@ def compare(
 
     said = [*tasks, *(word for text in strategies for word in ("-s", text))]
     length = ["--steps", str(steps)] if steps is not None else []
+    length += ["--device", device] if device != "cpu" else []
     folder = out or Path("runs") / slug(" ".join([*said, *length, f"--seeds {seeds}"]))
 
     def again(seeds: int) -> str:
         return command("compare", *said, "--seeds", str(seeds), *length, "--out", str(folder))
 
     try:
-        board = run(tasks, strategies, seeds, steps=steps, jobs=jobs, out=folder, render=render)
+        board = run(tasks, strategies, seeds, steps=steps, jobs=jobs, device=device, out=folder, render=render)
     except KeyboardInterrupt as stop:
         raise Stopped(f"{stop or 'What is finished is kept'}. Go on with: {again(seeds)}") from None
 

@@ -63,7 +63,7 @@ def plot_schedule(
     texts: Annotated[
         list[str],
         typer.Argument(
-            help="Schedules, or whole strategies with schedules in them.", metavar="TEXT...", show_default=False
+            help="Schedules, or whole strategies with schedules in them.", metavar="TEXT", show_default=False
         ),
     ],
     steps: Annotated[int, typer.Option(min=1, help="Length of the run.")] = 1000,

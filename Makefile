@@ -26,12 +26,12 @@ $(BIN)/python:
 # Two stamps: what the program needs, and what the tests need on top.
 $(VENV)/.program: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "==> installing steepest with its tasks and reports (torch is large: a few minutes on a fresh machine)"
-	$(PIP) install --progress-bar off -q -e ".[tasks,report]" -c constraints.txt
+	@$(PIP) install -e ".[tasks,report]" -c constraints.txt
 	@touch $@
 
 $(VENV)/.tests: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "==> installing steepest with what its tests need (torch and jax are large: a few minutes on a fresh machine)"
-	$(PIP) install --progress-bar off -q -e ".[test]" -c constraints.txt
+	@$(PIP) install -e ".[test]" -c constraints.txt
 	@touch $(VENV)/.program $@
 
 setup: $(VENV)/.tests  ## everything needed to work on steepest, in .venv

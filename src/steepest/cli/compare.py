@@ -57,7 +57,7 @@ def compare(
     try:
         board = run(tasks, strategies, seeds, steps=steps, jobs=jobs, device=device, out=folder, render=render)
     except KeyboardInterrupt as stop:
-        raise Stopped(f"{stop or 'What is finished is kept'}. Go on with: {again(seeds)}") from None
+        raise Stopped(f"stopped: {stop or 'what is finished is kept'}. Go on with: {again(seeds)}") from None
 
     if sys.stdout.isatty():
         board.table()

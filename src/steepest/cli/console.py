@@ -74,8 +74,8 @@ def guarded(verb: Callable[P, R]) -> Callable[P, R]:
         try:
             return verb(*args, **kwargs)
         except (KeyboardInterrupt, Stopped) as stop:
-            text = str(stop) or "Nothing that was finished is lost: the same command goes on from there."
-            console(stderr=True).print(Text(f"stopped. {text}", style="yellow"), soft_wrap=True)
+            text = str(stop) or "stopped: what is finished is kept, and the same command goes on from there."
+            console(stderr=True).print(Text(text, style="yellow"), soft_wrap=True)
             raise typer.Exit(130) from None
         except (SteepestError, OSError, ModuleNotFoundError) as error:
             if settings.debug:

@@ -16,8 +16,8 @@ def notes(records: Records) -> Iterator[str]:
         yield "One seed: nothing here says how much another seed would differ, so no strategy is told from another."
     else:
         yield (
-            f"{plural(n, 'seed')} a strategy. Within a seed every strategy starts from the same weights and sees the same "
-            "batches, so differences are paired; an interval speaks of other seeds of this task, not of other tasks."
+            f"{plural(n, 'seed')} a strategy. Within a seed all strategies start from the same weights and see "
+            "the same batches, so differences are paired; an interval speaks of other seeds of this task, not of other tasks."
         )
     if not records.single:
         yield (

@@ -23,7 +23,7 @@ from steepest.report.tables import chip, clipping, leaderboard, lost_runs, named
 from steepest.report.words import listed, moment, plural, run_verdict, standing
 
 NUMBERS = 150_000
-"""About how many numbers all figures together may hold: 1.2 MB beside the 4.8 MB of plotly.js."""
+"""About how many numbers all figures together may hold: 1 MB beside the 4.8 MB of plotly.js."""
 
 # Scripts and styles are in the file; the policy forbids everything that would leave it.
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -94,7 +94,7 @@ def page(records: Records) -> str:
 def resolution(records: Records) -> int:
     """Most points of a curve, so that all figures together stay near :data:`NUMBERS` numbers."""
     lone = sum(run.status != "finished" for run in records.runs)
-    curves = 6 * (4 * len(records.tasks) * len(records.strategies) + lone)
+    curves = 6 * (6 * len(records.tasks) * len(records.strategies) + lone)
     return max(24, min(400, NUMBERS // max(curves, 1)))
 
 

@@ -13,7 +13,7 @@ def _thinned(columns: dict[str, Array], by: str, points: int) -> dict[str, Any]:
         return {}
     guide = columns.get(by, columns["step"])
     keep = thin(guide, guide, points)
-    return {name: rounded(values[keep], 7) for name, values in columns.items()}
+    return {name: rounded(values[keep], 6) for name, values in columns.items()}
 
 
 def _run(run: Run, points: int) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def _run(run: Run, points: int) -> dict[str, Any]:
     }
 
 
-def raw(records: Records, numbers: int = 200_000) -> dict[str, Any]:
+def raw(records: Records, numbers: int = 100_000) -> dict[str, Any]:
     """Settings, summary and results in full; curves thinned to about ``numbers`` values over all runs.
 
     A thinned curve keeps its first, last, lowest and highest records; ``records`` says how many there were.

@@ -1,9 +1,9 @@
-"""One visual style: which colour, dash and symbol a strategy has everywhere, and how figures look in light and in dark.
+"""One visual style: the colour, dash, symbol and letter of a strategy everywhere; figures in light and in dark.
 
-Colours are Okabe and Ito's (2008, "Color Universal Design"), which stay apart under the common forms of colour blindness;
-their black is a mid grey here, so that it shows on light and dark paper, and their yellow, too pale on white, is left out.
-Past seven strategies the colours repeat with another dash and symbol, so no two strategies look alike before the 29th;
-every strategy has a letter as well, so nothing depends on colour alone.
+Colours are Okabe and Ito's (2008, "Color Universal Design"), which stay apart under the common forms of colour
+blindness; their black is a mid grey here, so that it shows on light and dark paper, and their yellow, too pale on
+white, is left out. Past seven strategies the colours repeat with another dash and symbol, so no two strategies look
+alike before the 29th; every strategy has a letter as well, so nothing depends on colour alone.
 """
 
 from __future__ import annotations

@@ -152,12 +152,10 @@ def lone_traces(run: Run, curve: Curve, points: int, ceiling: float | None) -> l
     ]
 
 
-def scales(bands: Iterable[Band], first: str | None = None) -> tuple[str, ...]:
+def scales(arrays: Iterable[Array], first: str | None = None) -> tuple[str, ...]:
     """Axis types to offer: log only where all values are positive, and first where they span a factor of 8 or more."""
-    values = [array for band in bands for array in (band.low, band.high) if len(array)]
-    if not values:
-        return ("linear",)
-    low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
+    values = np.concatenate([*arrays, np.zeros(0)])
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
     if low <= 0:
         return ("linear",)
     first = first or ("log" if high / low >= 8 else "linear")

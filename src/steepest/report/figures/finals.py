@@ -98,8 +98,8 @@ def differences_figure(records: Records, task: Task) -> Figure | None:
     best = order[0].label
     return Figure(
         title="Difference to the best, seed by seed",
-        caption=f"Value minus that of {best} on the same seed ({plural(most, 'pair')}); to the {side} of zero is worse. "
-        "Bar below the dots: interval of the mean difference; where it covers zero the two are not separable.",
+        caption=f"Value minus that of {best} on the same seed ({plural(most, 'pair')}); to the {side} of zero "
+        "is worse. Bar below the dots: interval of the mean difference; where it covers zero the two are not separable.",
         alt=f"Paired differences to {best} on {task.name}, a row a strategy. The leaderboard has the numbers.",
         data=data,
         x={"title": {"text": f"difference in {task.metric}"}, "showgrid": True},

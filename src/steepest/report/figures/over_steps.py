@@ -9,6 +9,10 @@ from steepest.report.data import Records, Run, Task
 from steepest.report.figures.base import Figure, Trace, band_traces, frame, lone_traces, scales
 
 
+CUT = "Cut at twice the largest value of the runs that finished."
+CUT_ALONE = "Cut at ten times the largest first value."
+
+
 def over_steps(
     records: Records,
     task: Task,
@@ -41,10 +45,9 @@ def over_steps(
         runs = [(run, curve(run).finite()) for run in records.of(task, strategy)]
         done = [c for run, c in runs if run.status == "finished"]
         groups.append((strategy, band(done), [(run, c) for run, c in runs if run.status != "finished"]))
-    ranges, ceiling = frame(
-        [values for _, b, _ in groups for values in (b.low, b.high)],
-        [c.values for _, _, lone in groups for _, c in lone],
-    )
+    inside = [values for _, b, _ in groups for values in (b.low, b.high)]
+    outside = [c.values for _, _, lone in groups for _, c in lone]
+    ranges, ceiling = frame(inside, outside)
     data: list[Trace] = []
     value = "%{y:.1%}" if percent else "%{y:.4g}"
     for strategy, b, lone in groups:
@@ -53,13 +56,13 @@ def over_steps(
             data += lone_traces(run, c, points, ceiling)
     if not data:
         return None
-    kinds = scales((b for _, b, _ in groups), first) if log else ("linear",)
+    kinds = scales(inside if any(map(len, inside)) else outside, first) if log else ("linear",)
     if ranges and "log" not in ranges:
         kinds = ("linear",)
     shown = [s.label for s, b, lone in groups if b.n or any(len(c.steps) for _, c in lone)]
     sentences = [caption]
     if ceiling is not None:
-        sentences.append("Cut at twice the largest value of the runs that finished.")
+        sentences.append(CUT if any(map(len, inside)) else CUT_ALONE)
     axis: dict[str, object] = {"title": {"text": y}}
     if percent:
         axis |= {"tickformat": ".0%", "range": [-0.02, 1.02]}

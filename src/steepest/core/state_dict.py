@@ -15,8 +15,8 @@ from steepest.core.trace import flatten
 if TYPE_CHECKING:
     from steepest.core.optimizer import Optimizer
 
-IGNORED = ("foreach", "fused", "capturable", "differentiable", "decoupled_weight_decay")
-"""How torch.optim runs its rules; the executor decides that here."""
+IGNORED = ("foreach", "fused", "capturable", "differentiable", "decoupled_weight_decay", "amsgrad")
+"""What torch.optim keeps in its groups and a method here may not have: how to run the rule, and variants of it."""
 
 
 def outward(state: dict[str, Any]) -> dict[str, Any]:

@@ -48,8 +48,8 @@ class AdamW(DropIn, of=rules.adamw):
     """In place of ``torch.optim.AdamW``; state dicts load both ways."""
 
 
-class AMSGrad(DropIn, of=rules.amsgrad):
-    """torch.optim has no such class; the call is in its style."""
+class AMSGrad(DropIn, of=rules.amsgrad, exports={"amsgrad": True}):
+    """``Adam(amsgrad=True)``, whose torch.optim twin loads its state dict."""
 
 
 class NAdam(DropIn, of=rules.nadam):

@@ -37,10 +37,13 @@ class DropIn(Optimizer):
     """A finished rule as a ``torch.optim.Optimizer``; a subclass names it: ``class AdamW(DropIn, of=adamw)``."""
 
     assembly: ClassVar[Kind[..., Any]]
+    exports: ClassVar[dict[str, Any]]
+    """What the groups of a state dict say besides, so that torch.optim's class runs the same rule."""
 
-    def __init_subclass__(cls, of: Kind[..., Any], **kwargs: Any) -> None:
+    def __init_subclass__(cls, of: Kind[..., Any], exports: dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.assembly = of
+        cls.exports = exports or {}
         cls.__doc__ = f"{of.__doc__}\n\n    {cls.__doc__}{SHARED}"
         own = list(of.signature.parameters.values())
         keyword = inspect.Parameter.KEYWORD_ONLY
@@ -90,3 +93,10 @@ class DropIn(Optimizer):
             gradients=pieces,
             executor=executor,
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's; either loads the other's."""
+        own = super().state_dict()
+        for group in own["param_groups"]:
+            group.update(self.exports)
+        return own

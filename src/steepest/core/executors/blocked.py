@@ -12,6 +12,7 @@ from torch import Tensor
 
 from steepest.core.chain import Chain
 from steepest.core.executors.base import Executor, Slot, Sums, compute_dtype
+from steepest.core.executors.exact import Exact
 from steepest.core.executors.native import dense
 from steepest.core.trace import flatten, measured, rebuild
 
@@ -95,7 +96,8 @@ def _step(chain: Chain, slot: Slot, columns: Sequence[Tensor]) -> None:
     """The reference step on vectors; writes ``p`` and the states."""
     dtype = compute_dtype(slot)
     p, g, *s = (t.to(dtype) for t in columns)
-    u, new = chain.update(g, rebuild(slot.state, s), p, slot.k)
+    with Exact():
+        u, new = chain.update(g, rebuild(slot.state, s), p, slot.k)
     columns[0].copy_(p - u)
     for old, value in zip(columns[2:], flatten(new), strict=True):
         old.copy_(value)

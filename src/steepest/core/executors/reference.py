@@ -10,6 +10,7 @@ import torch
 
 from steepest.core.chain import Chain
 from steepest.core.executors.base import Executor, Slot, Sums, compute_dtype
+from steepest.core.executors.exact import Exact
 from steepest.core.trace import flatten, measured, rebuild
 
 
@@ -34,7 +35,8 @@ class Reference(Executor):
     def update(self, chain: Chain, slots: Sequence[Slot]) -> None:
         for slot in slots:
             g, s, p = lifted(slot, compute_dtype(slot))
-            u, new = chain.update(g, s, p, slot.k)
+            with Exact():
+                u, new = chain.update(g, s, p, slot.k)
             slot.p.copy_(p - u)
             for old, value in zip(slot.tensors, flatten(new), strict=True):
                 old.copy_(value)

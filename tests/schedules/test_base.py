@@ -132,7 +132,9 @@ def test_durations(good: Any) -> None:
     assert Clock(1000, 10).steps(Cosine(good).steps) >= 1
 
 
-@pytest.mark.parametrize("bad", [0, -1, 1.5, True, math.inf, math.nan, "3", "3 steps", "-1 epochs", "0 epochs", (3,)])
+@pytest.mark.parametrize(
+    "bad", [0, -1, 1.0, 1.5, True, math.inf, math.nan, "3", "3 steps", "-1 epochs", "0 epochs", (3,)]
+)
 def test_what_is_no_duration_is_refused(bad: Any) -> None:
     with pytest.raises(HyperparameterError, match="fraction of the total"):
         Cosine(bad)

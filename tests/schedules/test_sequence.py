@@ -16,6 +16,7 @@ from steepest.schedules import (
     ClockError,
     Constant,
     Cosine,
+    Cyclic,
     Exponential,
     Linear,
     Rex,
@@ -27,7 +28,7 @@ from steepest.schedules import (
     plateau,
     sequence,
     step,
-)  # fmt: skip
+)
 
 
 def test_cosine_for_fifty_steps_then_step_decay() -> None:
@@ -37,7 +38,7 @@ def test_cosine_for_fifty_steps_then_step_decay() -> None:
 
 
 PARTS: list[Schedule] = [
-    Cosine(end=0.1), Linear(1.0, 0.3), Linear(0.4, 0.9), Step(9, 0.5), Exponential(0.97), Rex(end=0.2), Constant(0.5),
+    Cosine(end=0.1), Linear(1.0, 0.3), Step(9, 0.5), Exponential(0.97), Rex(end=0.2), Constant(0.5),
 ]  # fmt: skip
 
 
@@ -143,6 +144,18 @@ def test_a_joint_at_zero_is_refused_before_training(parts: Any, message: str) ->
     with pytest.raises(HyperparameterError, match=message):
         late.factor(0, Clock(100, 10))
     assert Sequence(parts, [50], restart=True).factor(0, Clock(100)) >= 0
+
+
+def test_a_warmup_that_would_be_scaled_up_is_refused() -> None:
+    """It starts at 1/100; scaled to start at 0.1 it would peak at 10 times the base."""
+    parts = (Cosine(end=0.1), Warmup(100))
+    with pytest.raises(HyperparameterError, match="reach 10 times the base"):
+        Sequence(parts, [500])
+    assert max(Sequence(parts, [500], restart=True).values(1000)) == 1.0
+    cycle = Sequence((Cosine(end=0.1), Cyclic(up=20, low=0.1)), [50])  # back to the base, not above it
+    assert max(cycle.values(200)[50:]) == pytest.approx(1.0)
+    growing = Sequence((Cosine(end=10.0), Constant()), [50], on="weight_decay")
+    assert growing.values(100)[50:] == [10.0] * 50
 
 
 def test_a_part_that_training_does_not_reach_does_not_matter() -> None:

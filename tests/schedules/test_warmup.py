@@ -18,7 +18,7 @@ from steepest.schedules import (
     warmup_constant,
     warmup_cosine,
     warmup_linear,
-)  # fmt: skip
+)
 
 THEN: list[Schedule] = [Cosine(), Linear(), Rex(), Cosine(end=0.3), Linear(0.5, 0.1)]
 

@@ -124,7 +124,7 @@ def check_duration(who: str, value: Any, *, none: bool = False, zero: bool = Fal
     elif isinstance(value, str):
         good = re.fullmatch(r"\d*\.?\d+ epochs?", value) is not None and float(value.split()[0]) > 0
     elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-        whole = isinstance(value, int) or value.is_integer()
+        whole = isinstance(value, int) or (value.is_integer() and value != 1)  # 1.0: a step, or the whole training?
         good = (value > 0 and (whole or value < 1)) or (zero and value == 0)
     if not good:
         raise HyperparameterError(

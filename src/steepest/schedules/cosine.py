@@ -15,8 +15,7 @@ def half_wave(p: float, end: float = 0.0) -> float:
     >>> half_wave(0.0, 0.1), half_wave(0.5), half_wave(1.0, 0.1)
     (1.0, 0.5, 0.1)
     """
-    q = (1 + math.cos(math.pi * p)) / 2
-    return q + end * (1 - q)
+    return end + (1 - end) * (1 + math.cos(math.pi * p)) / 2
 
 
 @schedule

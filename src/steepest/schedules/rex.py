@@ -30,8 +30,7 @@ class Rex(Schedule):
 
     def curve(self, t: int, clock: Clock) -> float:
         p = min(1.0, t / clock.steps(self.steps, self.name))
-        left = (1 - p) / (1 - p / 2)
-        return left + self.end * (1 - left)
+        return self.end + (1 - self.end) * (1 - p) / (1 - p / 2)
 
 
 @piece("schedule")

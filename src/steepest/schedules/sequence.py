@@ -39,7 +39,8 @@ class Sequence(Schedule):
         restart: True: every part starts from its own first value (:math:`c_i = 1`), with a jump where they differ.
 
     A part that ends at 0 would leave 0 to all that follow, and a part that starts at 0 cannot start elsewhere: both are
-    errors that say so before training. Warm-up belongs in the first place, or after ``restart=True``.
+    errors that say so before training. So is a part that would rise above all before it, as a warm-up that is scaled to
+    start at the value reached: warm-up belongs in the first place, or in a sequence with ``restart=True``.
 
     Differs from: ``torch.optim.lr_scheduler.SequentialLR``, whose parts step each other when nested and resume wrongly.
     It always restarts; ``restart=True`` agrees with it where it is right.
@@ -79,6 +80,18 @@ class Sequence(Schedule):
         return carry * self.parts[i].factor(t - start, local)
 
 
+def peak(schedule: Schedule, clock: Clock) -> float:
+    """About the highest factor of a schedule, from powers of two and 33 even steps of its clock.
+
+    >>> from steepest.schedules import Warmup
+    >>> peak(Warmup(100), Clock(total=1000))
+    1.0
+    """
+    n = clock.total or 1_000_000
+    steps = {i * (n - 1) // 32 for i in range(33)} | {2**k for k in range(n.bit_length() - 1)}
+    return max(schedule.factor(t, clock) for t in steps)
+
+
 @functools.lru_cache(maxsize=256)
 def legs(sequence: Sequence, clock: Clock) -> tuple[Leg, ...]:
     """The parts of a sequence on a clock; parts that training never reaches are left out."""
@@ -87,6 +100,7 @@ def legs(sequence: Sequence, clock: Clock) -> tuple[Leg, ...]:
         if a >= b:
             raise HyperparameterError(f"sequence: at={sequence.at} must increase; in steps it is {starts[1:]}.")
     found: list[Leg] = []
+    ceiling = 1.0
     for i, (start, end) in enumerate(zip(starts, [*starts[1:], None], strict=True)):
         if clock.total is not None and start >= clock.total:
             break
@@ -104,6 +118,13 @@ def legs(sequence: Sequence, clock: Clock) -> tuple[Leg, ...]:
                         "start anew: sequence(..., restart=True)."
                     )
             carry = last / first
+            if (top := carry * peak(sequence.parts[i], local)) > 1.01 * ceiling:
+                raise HyperparameterError(
+                    f"sequence: {sequence.parts[i].name} rises from where it starts, and starting at {last:.3g} (step "
+                    f"{start}) it would reach {top:.3g} times the base. Warm-up belongs in the first place; elsewhere "
+                    "let each part start anew: sequence(..., restart=True)."
+                )
+        ceiling = max(ceiling, carry * peak(sequence.parts[i], local))
         found.append(Leg(start, local, carry))
     return tuple(found)
 

@@ -67,7 +67,7 @@ class WarmupStableDecay(Schedule):
         if self.shape == "exp":
             return float(self.end**q)
         left = 1 - q if self.shape == "linear" else float(1 - q**0.5)
-        return left + self.end * (1 - left)
+        return self.end + (1 - self.end) * left
 
 
 @piece("schedule")

@@ -290,10 +290,8 @@ def test_a_metric_may_be_a_plain_number() -> None:
 # ---------------------------------------------------------------------------------------------------- small methods
 
 
-def test_better_and_reached() -> None:
+def test_reached() -> None:
     low, high = a_task(target=0.5), a_task(metric="distance", goal="max", target=0.5)
-    assert low.better(1, 2) and not low.better(2, 1) and high.better(2, 1) and not low.better(1, 1)
-    assert low.better(1, math.nan) and not low.better(math.nan, 1) and not low.better(math.nan, math.nan)
     assert low.reached(0.5) and not low.reached(0.6) and high.reached(0.6) and not high.reached(0.4)
     assert not a_task().reached(-1e9) and not low.reached(math.nan)
 
@@ -309,6 +307,9 @@ def test_a_check_finds_mistakes_and_changes_nothing() -> None:
         a_task(metrics={"m": lambda out, batch: out}).check()
     with pytest.raises(KeyError, match="missing"):
         a_task(metrics={"m": lambda out, batch: {}["missing"]}).check()
+    one = line()
+    with pytest.raises(TaskError, match="the same module again"):
+        a_task(model=lambda: one).check()
 
 
 def test_a_task_prints_itself_in_a_line() -> None:

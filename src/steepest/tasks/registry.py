@@ -50,17 +50,6 @@ class Builtin:
             raise ArgumentError(f"task {self.name}: {argument} must be a {kind}; given {value!r}.")
         return int(value) if isinstance(value, float) and value.is_integer() else value
 
-    @property
-    def summary(self) -> str:
-        """The first sentence of the function's docstring."""
-        return (inspect.getdoc(self.function) or "").split("\n")[0]
-
-    @property
-    def text(self) -> str:
-        """The name with its arguments and their defaults: what may be written."""
-        parameters = inspect.signature(self.function).parameters.values()
-        return f"{self.name}({', '.join(f'{p.name}={p.default!r}' for p in parameters)})" if parameters else self.name
-
 
 def builtin(name: str) -> Callable[[Callable[..., Task]], Builtin]:
     """Make a function that returns a Task a built-in task of that name."""

@@ -87,6 +87,15 @@ class Task:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip(" .") or set(self.name) & set("/\\\0\n"):
             raise TaskError(f"a task needs a name that can name a folder; given {self.name!r}.")
+        self._check_functions()
+        self._check_numbers()
+        self._check_metric()
+        for what in ("metrics", "facts"):
+            object.__setattr__(self, what, dict(getattr(self, what)))
+        for split in SPLITS:
+            object.__setattr__(self, split, checked(getattr(self, split), f"{split} of task {self.name!r}"))
+
+    def _check_functions(self) -> None:
         for what in ("model", "loss", "forward"):
             if not callable(getattr(self, what)):
                 raise TaskError(f"task {self.name!r}: {what} must be callable; given {getattr(self, what)!r}.")
@@ -95,36 +104,36 @@ class Task:
                 f"task {self.name!r}: model is a module, and every run needs a fresh one. "
                 f"Give a function that makes it: model=lambda: {type(self.model).__name__}(...)."
             )
+        if not isinstance(self.metrics, Mapping):
+            raise TaskError(f"task {self.name!r}: metrics must be a dict of functions; given {self.metrics!r}.")
+        for name, metric in self.metrics.items():
+            if not callable(metric):
+                raise TaskError(f"task {self.name!r}: metric {name!r} must be callable; given {metric!r}.")
+
+    def _check_numbers(self) -> None:
         for what in ("batch_size", "steps", "eval_every"):
             value = getattr(self, what)
             if what == "eval_every" and value is None:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise TaskError(f"task {self.name!r}: {what} must be a whole number >= 1; given {value!r}.")
-        if self.goal not in ("min", "max"):
-            raise TaskError(f"task {self.name!r}: goal must be 'min' or 'max'; given {self.goal!r}.")
         for what in ("optimum", "target"):
             value = getattr(self, what)
             if value is not None and (not isinstance(value, (int, float)) or math.isnan(value)):
                 raise TaskError(f"task {self.name!r}: {what} must be a number; given {value!r}.")
-        if not isinstance(self.metrics, Mapping):
-            raise TaskError(f"task {self.name!r}: metrics must be a dict of functions; given {self.metrics!r}.")
-        if self.goal == "min" and self.metric in LARGE_IS_GOOD:
-            raise TaskError(f"task {self.name!r}: goal='min' would choose the worst {self.metric}. Give goal='max'.")
+
+    def _check_metric(self) -> None:
         if "loss" in self.metrics:
             raise TaskError(f"task {self.name!r}: the metric 'loss' is always there; give yours another name.")
-        for name, metric in self.metrics.items():
-            if not callable(metric):
-                raise TaskError(f"task {self.name!r}: metric {name!r} must be callable; given {metric!r}.")
         if self.metric not in (known := ["loss", *self.metrics]):
             raise UnknownName(
                 f"task {self.name!r} has no metric {self.metric!r}. {did_you_mean(self.metric, known)} "
                 f"It measures: {', '.join(known)}."
             )
-        for what in ("metrics", "facts"):
-            object.__setattr__(self, what, dict(getattr(self, what)))
-        for split in SPLITS:
-            object.__setattr__(self, split, checked(getattr(self, split), f"{split} of task {self.name!r}"))
+        if self.goal not in ("min", "max"):
+            raise TaskError(f"task {self.name!r}: goal must be 'min' or 'max'; given {self.goal!r}.")
+        if self.goal == "min" and self.metric in LARGE_IS_GOOD:
+            raise TaskError(f"task {self.name!r}: goal='min' would choose the worst {self.metric}. Give goal='max'.")
 
     # ------------------------------------------------------------------------------------------------------ training
 
@@ -223,12 +232,6 @@ class Task:
             )
         return float(value)
 
-    def better(self, a: float, b: float) -> bool:
-        """Whether metric ``a`` beats metric ``b``; a NaN never does."""
-        if math.isnan(a) or math.isnan(b):
-            return math.isnan(b) and not math.isnan(a)
-        return a < b if self.goal == "min" else a > b
-
     def reached(self, value: float) -> bool:
         """Whether a metric is at the target or beyond it; False where there is no target."""
         if self.target is None:
@@ -238,6 +241,10 @@ class Task:
     def check(self) -> None:
         """Train and evaluate on one batch each, so that a mistake shows before a long run and not at its end."""
         model = self.build(0)
+        if self.build(0) is model:
+            raise TaskError(
+                f"task {self.name!r}: model() returns the same module again, and every run needs a fresh one."
+            )
         with seeded(0, "check"):
             self.training_loss(model, self.batches(0).batch(0)).backward()  # type: ignore[no-untyped-call]
             model.eval()

@@ -84,6 +84,7 @@ REFUSED = {
     "a module that is not there": (("nowhere:task", "-s", "sgd(lr=0.1)", "--out", "x"), "no module 'nowhere'"),
     "a number that is none": (("quadratic", "-s", "sgd(lr=0.1)", "--out", "x", "--steps", "many"), "valid integer"),
     "no steps": (("quadratic", "-s", "sgd(lr=0.1)", "--out", "x", "--steps", "0"), "--steps"),
+    "no such device": (("quadratic", "-s", "sgd(lr=0.1)", "--out", "x", "--device", "gpu"), "cpu always works"),
     "nothing": ((), "a run needs a task, a strategy and a folder"),
     "no run to resume": (("--resume", "nowhere"), "no folder nowhere"),
     "resume and a strategy": (("--resume", "nowhere", "-s", "cnn"), "leave out the rest"),

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from steepest.cli.console import Stopped, command, complain, explain, say
+from steepest.cli.device import Device
 from steepest.core.errors import RecordError
 from steepest.core.records import slug
 
@@ -33,7 +34,7 @@ def compare(
         int | None,
         typer.Option(min=1, help="Runs at a time; one for each core if not given.", show_default=False),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where to train, as torch names it.")] = "cpu",
+    device: Device = "cpu",
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the records; the same command goes on in the same folder.", show_default=False),

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from steepest.cli.catalog import CATALOG, Entry, entries
-from steepest.cli.console import console
+from steepest.cli.console import console, say
 
 
 def list_(
@@ -26,11 +26,12 @@ def list_(
         print(json.dumps(plain[what] if what is not None else plain, indent=2, ensure_ascii=False))
         return
     for name, found in wanted.items():
-        console().print(_table(name, found))
+        say(name, "bold")
+        console().print(_table(found))
 
 
-def _table(title: str, found: list[Entry]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+def _table(found: list[Entry]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("name", style="bold cyan", no_wrap=True)
     for heading in ("arguments", "meaning", "source"):
         table.add_column(heading, overflow="fold")

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from steepest.cli.console import Stopped, command, complain, console, figure, say
+from steepest.cli.device import Device
 from steepest.core.records import read_run
 
 
@@ -29,7 +30,7 @@ def train(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Length of the run; the task's own if not given.", show_default=False)
     ] = None,
-    device: Annotated[str, typer.Option(help="Where to train, as torch names it.")] = "cpu",
+    device: Device = "cpu",
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the run in this folder.", metavar="DIR", show_default=False)
     ] = None,

@@ -52,7 +52,8 @@ class Kind(Generic[P, R]):
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise ArgumentError(f"{self.name}{self.signature}: {error}.") from None
+            bare = [p.replace(annotation=p.empty) for p in self.signature.parameters.values()]
+            raise ArgumentError(f"{self.name}{inspect.Signature(bare)}: {error}.") from None
         bound.apply_defaults()
         return {n: _typed(self.signature.parameters[n], v) for n, v in bound.arguments.items()}
 

@@ -19,7 +19,7 @@ class ClipValue(Rule):
 
     Shapes: any. Memory: none.
     Not-a-number stays not-a-number, but an infinite entry becomes :math:`\pm c`: a guard must stand before this link.
-    Source: Mikolov 2012 (PhD thesis, Brno), section 3.2.2; ``torch.nn.utils.clip_grad_value_``.
+    Source: Mikolov 2012 (PhD thesis, Brno); ``torch.nn.utils.clip_grad_value_``.
 
     Example:
         >>> r = ClipValue(1.0)

@@ -132,7 +132,7 @@ def llm_wsd(
 def llm_lion(lr: float = 1e-4, warmup: Duration = 0.05, weight_decay: float = 1.0, clip: float = 1.0) -> Strategy:
     """Transformers with Lion: a third of AdamW's learning rate or less, and as many times its decay.
 
-    Source: Chen et al. 2023, arXiv:2302.06675, section 5 and table 12 (betas of the language models).
+    Source: Chen et al. 2023, arXiv:2302.06675, section 5.
 
     >>> llm_lion().build()
     lion(betas=(0.95, 0.98), weight_decay=1.0) | warmup_cosine() | clip_norm()
@@ -144,7 +144,7 @@ def llm_lion(lr: float = 1e-4, warmup: Duration = 0.05, weight_decay: float = 1.
 def finetune(lr: float = 2e-5, warmup: Duration = 0.1, weight_decay: float = 0.01, clip: float = 1.0) -> Strategy:
     """Fine-tuning a pretrained transformer: a small learning rate, up for a tenth of the way and straight down.
 
-    Source: Devlin et al. 2018, arXiv:1810.04805, appendix A.2 and A.3.
+    Source: Devlin et al. 2018, arXiv:1810.04805, appendix A.3; warm-up and clipping from its reference code.
 
     >>> finetune().build()
     adamw(lr=2e-05) | warmup_linear(warmup=0.1) | clip_norm()
@@ -168,7 +168,7 @@ def algoperf(lr: float = 1.75e-3, warmup: Duration = 0.02, weight_decay: float =
 def super_convergence(lr: float = 1.0, weight_decay: float = 1e-4) -> Strategy:
     """Few epochs at a large learning rate: SGD with momentum under one cycle.
 
-    Source: Smith and Topin 2017, arXiv:1708.07120, section 3.
+    Source: Smith and Topin 2017, arXiv:1708.07120.
 
     >>> super_convergence().build()
     sgd(lr=1.0, momentum=0.9, weight_decay=0.0001) | one_cycle()

@@ -123,6 +123,10 @@ class _Reader:
                 return -number if isinstance(sign, ast.USub) else number
             case ast.Tuple(elts=items) | ast.List(elts=items):
                 return tuple(self.value(item) for item in items)
+            case ast.Name(id=word) if word.capitalize() in ("True", "False", "None"):
+                raise self.wrong(f"there is no {word!r}. Did you mean {word.capitalize()}?", node)
+            case ast.Name(id=word) if nearest(word, table()) is None:
+                raise self.wrong(f"{word!r} is no piece; a word is written in quotes, {word!r}", node)
             case ast.Name() | ast.Call():
                 piece = self.part(node)
                 if piece.role == "recipe":
@@ -138,7 +142,9 @@ class _Reader:
         return ArgumentError(f"{kind.name}: {message}")
 
     def wrong(self, message: str, place: ast.expr | ast.keyword | int) -> StrategySyntaxError:
-        return StrategySyntaxError(f"{message}.\n{self.arrow(place)}")
+        return StrategySyntaxError(
+            f"{message.removesuffix('.')}{'' if message.endswith('?') else '.'}\n{self.arrow(place)}"
+        )
 
     def arrow(self, place: ast.expr | ast.keyword | int) -> str:
         """The text with the place marked under it."""

@@ -218,9 +218,8 @@ def test_a_full_disk_is_a_clear_error_and_leaves_the_old_files(tmp_path: Path, m
         records.write_json(tmp_path / "result.json", {"step": 2})
     with pytest.raises(RecordError, match="no space left"):
         records.save_checkpoint(tmp_path, _state(2))
-    with pytest.raises(RecordError, match=r"metrics\.jsonl"):
-        with Metrics(tmp_path / METRICS) as metrics:
-            metrics.flush(sync=True)
+    with pytest.raises(RecordError, match=r"metrics\.jsonl"), Metrics(tmp_path / METRICS) as metrics:
+        metrics.flush(sync=True)
     monkeypatch.undo()
     assert records.read_json(tmp_path / "result.json") == {"step": 1}
     state, note = records.load_checkpoint(tmp_path)
@@ -271,8 +270,10 @@ def test_a_checkpoint_of_another_model_names_the_first_parameter_that_differs() 
 def test_the_folder_of_a_different_experiment_names_the_setting(tmp_path: Path) -> None:
     there = {"tasks": [{"name": "a", "steps": 600}], "seeds": [0, 1]}
     records.refuse_other(tmp_path, there, {"tasks": [{"name": "a", "steps": 600}], "seeds": (0, 1)}, ("tasks", "seeds"))
-    with pytest.raises(RecordError, match="different experiment. tasks: number 1, steps there 600, here 500"):
-        records.refuse_other(tmp_path, there, {"tasks": [{"name": "a", "steps": 500}], "seeds": [0, 1]}, ("tasks", "seeds"))
+    with pytest.raises(RecordError, match=r"different experiment\. tasks: number 1, steps there 600, here 500"):
+        records.refuse_other(
+            tmp_path, there, {"tasks": [{"name": "a", "steps": 500}], "seeds": [0, 1]}, ("tasks", "seeds")
+        )
 
 
 def _hold(folder: Path, ready: Any) -> None:

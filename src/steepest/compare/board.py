@@ -81,7 +81,8 @@ class Board:
         """Write the report, one self-contained page; returns its path."""
         if self._render is None:
             raise RecordError(
-                f"this board was read without a renderer. Write the report with: steepest report {self.folder} --out {path}"
+                "this board was read without a renderer. "
+                f"Write the report with: steepest report {self.folder} --out {path}"
             )
         self._render(self.folder, Path(path))
         return Path(path)

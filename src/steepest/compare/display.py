@@ -105,7 +105,7 @@ class Scores(Silent):
         return (min if self._goal[task] == "min" else max)(means, key=lambda label: means[label])
 
     def seconds_left(self) -> float | None:
-        """An estimate from runs of the same task, or from the pace of a run that has begun; None while there is neither."""
+        """An estimate from runs of the same task, or from the pace of one that has begun; None without either."""
         left, now, workers = 0.0, time.monotonic(), max(1, len(self.running))
         pace: dict[str, float] = {name: sum(s) / len(s) for name, s in self.seconds.items()}
         for key, begun in self.running.items():
@@ -124,7 +124,9 @@ class Scores(Silent):
 class Lines(Scores):
     """One line for each run that ends."""
 
-    def __init__(self, comparison: Comparison, jobs: Sequence[Job], done: Sequence[Job], stream: TextIO | None = None) -> None:
+    def __init__(
+        self, comparison: Comparison, jobs: Sequence[Job], done: Sequence[Job], stream: TextIO | None = None
+    ) -> None:
         super().__init__(comparison, jobs, done)
         self._stream = stream or sys.stderr
 
@@ -156,7 +158,9 @@ class LiveTable(Scores):
         super().__init__(comparison, jobs, done)
         self._console = console
         # no thread of its own: workers may be copies of this process
-        self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
+        self._live = Live(
+            console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+        )
         self._drawn = 0.0
 
     def __enter__(self) -> LiveTable:
@@ -192,7 +196,7 @@ class LiveTable(Scores):
             values, lost = self.values.get((task.name, label), []), self.lost.get((task.name, label), 0)
             leads = self.leader(task.name) == label
             mean = figure(sum(values) / len(values), 4) if values else ""
-            active = [
+            seeds = [
                 f"seed {key[2]} {100 * self.steps[key] // task.steps}%"
                 for key in self.running
                 if key[:2] == (task.name, label)
@@ -202,7 +206,7 @@ class LiveTable(Scores):
                 Text(label, style="bold green" if leads else ""),
                 f"{len(values)}/{len(self.comparison.seeds)}" + (f" ({lost} lost)" if lost else ""),
                 Text(f"{mean} leads" if leads else mean, style="green" if leads else ""),
-                Text("  ".join(active), style="dim"),
+                Text("  ".join(seeds), style="dim"),
             )
         left = self.seconds_left()
         part = sum(self.steps[k] / self._left[k].ground.task.steps for k in self.running)

@@ -124,7 +124,9 @@ def _identity(record: Mapping[str, Any]) -> dict[str, Any]:
     words = ("name", "description", "source")
     return {
         "kind": record.get("kind"),
-        "tasks": {t.get("name"): {k: plain(v) for k, v in t.items() if k not in words} for t in record.get("tasks", [])},
+        "tasks": {
+            t.get("name"): {k: plain(v) for k, v in t.items() if k not in words} for t in record.get("tasks", [])
+        },
         "strategies": {s.get("label"): s.get("text") for s in record.get("strategies", [])},
         "seeds": sorted(record.get("seeds", [])),
         "device": record.get("device"),

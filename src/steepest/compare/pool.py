@@ -150,7 +150,7 @@ class Forked(Worker):
         self.outbox, write = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
-        with warnings.catch_warnings():  # from 3.12 on: this process has threads (torch's own); the copy uses none of them
+        with warnings.catch_warnings():  # Python 3.12 warns of threads: they are torch's own, and the copy uses none
             warnings.simplefilter("ignore", DeprecationWarning)
             self.pid = os.fork()
         if self.pid == 0:
@@ -160,7 +160,7 @@ class Forked(Worker):
                 paper = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
                 for stream in (1, 2):
                     os.dup2(paper, stream)
-                sys.stdout, sys.stderr = (open(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
+                sys.stdout, sys.stderr = (os.fdopen(stream, "w", 1, closefd=False) for stream in (1, 2))
                 serve(read, write, from_memory(comparison))
                 os._exit(0)
             except BaseException:

@@ -38,8 +38,8 @@ def compare(
         strategies: Strategies, texts or recipes; ``{label: strategy}`` names them. Also any object with
             ``optimizer(model, steps=..., steps_per_epoch=...)``.
         seeds: How many seeds, or which. With fewer than 3 nothing is called separable.
-        out: Folder for the records. A second call with the same arguments and folder runs only what is missing; more seeds
-            may be added. None: a folder that lasts as long as the board.
+        out: Folder for the records. A second call with the same arguments and folder runs only what is missing; more
+            seeds may be added. None: a folder that lasts as long as the board.
         jobs: Runs at a time; None: one for each core.
         steps: Length of every run; None: each task's own.
         device: Where to train, as torch names it.
@@ -48,7 +48,7 @@ def compare(
 
     Raises:
         RecordError: The folder holds another experiment, or another process works there.
-        KeyboardInterrupt: After Ctrl-C, when all running runs have written a checkpoint; the same call goes on from there.
+        KeyboardInterrupt: After Ctrl-C, when all running runs have written a checkpoint; the same call goes on there.
     """
     if jobs is not None and jobs < 1:
         raise ComparisonError(f"jobs must be at least 1; given {jobs!r}.")

@@ -12,6 +12,7 @@ from typing import Any
 from steepest.compare.plan import run_folder
 from steepest.compare.statistics import paired
 from steepest.compare.verdict import overall_verdict, task_verdict
+from steepest.core.errors import RecordError
 from steepest.core.records import METRICS, SCHEMA, read_metrics, read_result
 
 Record = dict[str, Any]
@@ -24,7 +25,7 @@ class Entry:
     label: str
     text: str
     results: tuple[Mapping[str, Any] | None, ...]
-    evaluations: tuple[Sequence[Mapping[str, Any]], ...]
+    evaluations: tuple[Sequence[Mapping[str, Any]] | None, ...]
 
     def count(self, status: str) -> int:
         """How many runs ended so."""
@@ -40,7 +41,8 @@ class Entry:
 
     def mean(self, field: str) -> Record:
         """Mean of a number of the result over the runs that ended."""
-        return {"mean": _mean([r[field] for r in self.results if r is not None and r["status"] in ("finished", "diverged")])}
+        ended = [r for r in self.results if r is not None and r["status"] in ("finished", "diverged")]
+        return {"mean": _mean([r[field] for r in ended])}
 
 
 def summarise(folder: Path, experiment: Mapping[str, Any]) -> Record:
@@ -50,7 +52,9 @@ def summarise(folder: Path, experiment: Mapping[str, Any]) -> Record:
     return {"schema": SCHEMA, "tasks": tasks, "overall": {"verdict": overall_verdict(tasks, ranks), "ranks": ranks}}
 
 
-def _task(folder: Path, task: Mapping[str, Any], strategies: Sequence[Mapping[str, str]], seeds: Sequence[int]) -> Record:
+def _task(
+    folder: Path, task: Mapping[str, Any], strategies: Sequence[Mapping[str, str]], seeds: Sequence[int]
+) -> Record:
     metric, goal = task["metric"], task["goal"]
     entries = [_read(folder, task["name"], s["label"], s["text"], seeds) for s in strategies]
     entries.sort(key=lambda e: _merit(e, metric, goal))
@@ -65,14 +69,22 @@ def _task(folder: Path, task: Mapping[str, Any], strategies: Sequence[Mapping[st
 
 def _read(folder: Path, task: str, label: str, text: str, seeds: Sequence[int]) -> Entry:
     results: list[Record | None] = []
-    evaluations = []
+    evaluations: list[list[Record] | None] = []
     for seed in seeds:
         place = run_folder(folder, task, label, seed)
         result = read_result(place)
         results.append(result if result is not None and result["status"] != "stopped" else None)
-        lines = read_metrics(place / METRICS) if results[-1] is not None else []
-        evaluations.append([line for line in lines if line["kind"] == "eval" and line["split"] == "validation"])
+        evaluations.append(_curve(place / METRICS) if results[-1] is not None else None)
     return Entry(label, text, tuple(results), tuple(evaluations))
+
+
+def _curve(path: Path) -> list[Record] | None:
+    """The evaluations of a run; None where the file was damaged after the fact."""
+    try:
+        lines = read_metrics(path)
+    except RecordError:
+        return None
+    return [line for line in lines if line["kind"] == "eval" and line["split"] == "validation"]
 
 
 def _merit(entry: Entry, metric: str, goal: str) -> tuple[Any, ...]:
@@ -129,7 +141,7 @@ def _time_to_target(entry: Entry, metric: str, goal: str, target: float | None) 
     """Median over the seeds of the first evaluation at the target; a run that never is there counts as endless."""
     steps: list[float] = []
     for result, evaluations in zip(entry.results, entry.evaluations, strict=True):
-        if result is None or result["status"] == "failed" or target is None:
+        if result is None or evaluations is None or result["status"] == "failed" or target is None:
             continue
         hits = (
             line["step"]
@@ -164,7 +176,7 @@ def _against(entry: Entry, best: Entry, metric: str, goal: str) -> Record:
 
 
 def _ranks(tasks: Mapping[str, Record]) -> list[Record]:
-    """Each strategy over all tasks: mean rank, wins and, where every value is positive, a geometric mean of ratios to the best."""
+    """Each strategy over all tasks: mean rank, wins, and the geometric mean of ratios to the best, where it exists."""
     boards = [{row["label"]: row for row in task["leaderboard"]} for task in tasks.values()]
     goals = [task["goal"] for task in tasks.values()]
     found = []
@@ -182,7 +194,7 @@ def _ranks(tasks: Mapping[str, Record]) -> list[Record]:
                 "mean_rank": sum(places) / len(places),
                 "wins": sum(row["rank"] == 1 for row in rows),
                 "tasks": len(rows),
-                "geometric_mean": math.exp(math.fsum(map(math.log, known)) / len(known)) if len(known) == len(rows) else None,
+                "geometric_mean": statistics.geometric_mean(known) if len(known) == len(rows) else None,
             }
         )
     return sorted(found, key=lambda r: (r["mean_rank"], -r["wins"], r["label"]))

@@ -35,7 +35,8 @@ def task_verdict(name: str, task: Record) -> str:
     if best["validation"]["sd"] is not None:
         reached += f" ± {figure(best['validation']['sd'], 2)}"
     if len(rows) == 1:
-        return f"On {name}, {best['label']!r} reaches {reached} ({seeds}); there is nothing to compare it with.{_lost(rows)}"
+        alone = "there is nothing to compare it with"
+        return f"On {name}, {best['label']!r} reaches {reached} ({seeds}); {alone}.{_lost(rows)}"
     head = f"On {name}, {best['label']!r} is best: {reached} ({seeds})"
     if len(ranked) == 1:
         return f"{head}; no other strategy finished a run.{_lost(rows)}"
@@ -86,7 +87,7 @@ def overall_verdict(tasks: Mapping[str, Record], ranks: Sequence[Record]) -> str
     if tied:
         said += f", together with {', '.join(tied)}"
     said += f"; it is first on {first['wins']} of {len(tasks)}"
-    if first["geometric_mean"] is not None:
+    if first["geometric_mean"] is not None and first["wins"] < len(tasks):
         said += f", and its values are {figure(first['geometric_mean'])} times the best in the geometric mean"
     open_ = [name for name, task in tasks.items() if not _decided(task)]
     if open_:

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,8 @@ from typing import Any
 
 import torch
 
-from steepest.core.records import RESULT, lock, write_json
+from steepest.core.errors import CheckpointError
+from steepest.core.records import CHECKPOINT, PREVIOUS, RESULT, load_checkpoint, lock, write_json
 from steepest.fit.loop import Plan, begin, train
 from steepest.fit.protocol import Trains
 from steepest.strategy.text import parse
@@ -44,6 +46,7 @@ def work(job: dict[str, Any], resolve: Resolve, on_step: Callable[[int, float], 
         task, strategy = resolve(job)
         plan = Plan(task, strategy, job["seed"], job["label"], job["device"], None, max(1, task.steps // 2000))
         with lock(folder, PATIENCE):
+            _drop_damaged(folder)
             run = begin(folder, plan, resume=True) or train(plan, folder, on_step=on_step)
         return run.status, run.message
     except (Exception, SystemExit) as error:
@@ -52,6 +55,16 @@ def work(job: dict[str, Any], resolve: Resolve, on_step: Callable[[int, float], 
         with contextlib.suppress(Exception):
             write_json(folder / RESULT, failure(message, traceback.format_exc()))
         return "failed", message
+
+
+def _drop_damaged(folder: Path) -> None:
+    """Where no checkpoint is sound the run starts again: its numbers are the same, so only time is lost."""
+    try:
+        load_checkpoint(folder)
+    except CheckpointError as error:
+        print(f"{error} It starts from step 0.", file=sys.stderr)
+        for name in (CHECKPOINT, PREVIOUS, RESULT):
+            (folder / name).unlink(missing_ok=True)
 
 
 def failure(message: str, trace: str = "") -> dict[str, Any]:
@@ -87,6 +100,7 @@ def serve(inbox: int, outbox: int, resolve: Resolve) -> None:
     """Work until the inbox is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the driver decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    warnings.simplefilter("default")  # into the log; never a reason to fail
     torch.set_num_threads(1)
     with contextlib.suppress(RuntimeError):
         torch.set_num_interop_threads(1)
@@ -98,7 +112,7 @@ def serve(inbox: int, outbox: int, resolve: Resolve) -> None:
         except BrokenPipeError:
             os._exit(1)
 
-    def on_step(step: int, loss: float) -> None:
+    def on_step(step: int, _: float) -> None:
         nonlocal told
         if os.getppid() != driver:
             os._exit(1)

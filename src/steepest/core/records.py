@@ -8,8 +8,8 @@
     result.json              how it ended; written last
 
 Every file but ``metrics.jsonl`` appears whole or not at all: it is written under another name, flushed to the disk and
-renamed. A line of ``metrics.jsonl`` that was torn by a crash is dropped when the file is next opened. So a process may be
-killed at any moment, and what is left on the disk is a state that it passed through.
+renamed. A line of ``metrics.jsonl`` that was torn by a crash is dropped when the file is next opened. So a process may
+be killed at any moment, and what is left on the disk is a state that it passed through.
 """
 
 from __future__ import annotations
@@ -193,8 +193,8 @@ def _scan(path: Path) -> tuple[list[tuple[dict[str, Any], int]], int]:
 class Metrics:
     """An append-only file of JSON lines.
 
-    Opening repairs a torn last line; ``keep_until`` also drops every line of a later step, which is how a run that goes on
-    from a checkpoint forgets what came after it.
+    Opening repairs a torn last line; ``keep_until`` also drops every line of a later step, which is how a run that goes
+    on from a checkpoint forgets what came after it.
 
     Args:
         path: The file, made if it is not there.
@@ -210,7 +210,7 @@ class Metrics:
             size = kept[-1] if kept else 0
         if path.exists() and path.stat().st_size != size:
             os.truncate(path, size)
-        self._file = open(path, "ab")
+        self._file = open(path, "ab")  # noqa: SIM115 (closed by close)
         self._flushed = time.monotonic()
 
     def write(self, entry: Mapping[str, Any]) -> None:
@@ -233,7 +233,7 @@ class Metrics:
                 os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Flush and close; lines that no longer fit on the disk are lost, silently if an error is already on its way."""
+        """Flush and close."""
         with _says_disk_full(self.path):
             self._file.close()
 
@@ -252,7 +252,7 @@ _SEAL_LENGTH = len(_SEAL) + 64
 
 
 def _seal(data: bytes) -> bytes:
-    """Append the checksum as the comment of the zip archive that ``torch.save`` makes, so ``torch.load`` still reads it."""
+    """Append the checksum as the comment of the zip archive that ``torch.save`` makes: ``torch.load`` still reads it."""
     seal = _SEAL + hashlib.sha256(data).hexdigest().encode()
     return data[:-2] + struct.pack("<H", len(seal)) + seal
 
@@ -284,7 +284,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
 
 
 def _second_name(path: Path, other: Path) -> None:
-    """Give a file a second name, in place of what had it; where the system has no links, it is the only name for a moment."""
+    """Give a file a second name, in place of what had it; its only name where the system has no links."""
     link = other.with_name(f".{other.name}.link")
     link.unlink(missing_ok=True)
     try:
@@ -308,8 +308,8 @@ def _read_checkpoint(path: Path, device: str) -> dict[str, Any]:
 def load_checkpoint(folder: Path, device: str = "cpu") -> tuple[dict[str, Any] | None, str | None]:
     """The newest sound checkpoint of a run folder, and a sentence about what was wrong with a newer one.
 
-    ``(None, None)`` when the run has none yet. A damaged ``checkpoint.pt`` is kept as ``checkpoint.damaged.pt``, so that it
-    never takes the place of a sound one. When both are damaged: :class:`CheckpointError`.
+    ``(None, None)`` when the run has none yet. A damaged ``checkpoint.pt`` is kept as ``checkpoint.damaged.pt``, so
+    that it never takes the place of a sound one. When both are damaged: :class:`CheckpointError`.
     """
     reasons: list[str] = []
     for name in (CHECKPOINT, PREVIOUS):
@@ -339,7 +339,8 @@ def load_model(model: nn.Module, state: Mapping[str, Tensor], source: str = "the
     >>> load_model(nn.Linear(2, 3), nn.Linear(2, 4).state_dict())
     Traceback (most recent call last):
         ...
-    steepest.core.errors.CheckpointError: the checkpoint is of another model: 'weight' has shape (4, 2) there and (3, 2) here.
+    steepest.core.errors.CheckpointError: the checkpoint is of another model: 'weight' has shape (4, 2) there
+    and (3, 2) here.
     """
     here = model.state_dict()
     for name, value in here.items():

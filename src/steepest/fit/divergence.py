@@ -16,8 +16,8 @@ FACTOR, PATIENCE = 1e3, 100
 class Watch:
     """Looks at every step's loss and says when the run has diverged.
 
-    A loss that is not finite ends the run at once, unless the strategy's guard refused the step: then the model is still
-    sound, and only :data:`SKIPS` refusals in a row end it.
+    A loss that is not finite ends the run at once, unless the strategy's guard refused the step: then the model is
+    still sound, and only :data:`SKIPS` refusals in a row end it.
 
     >>> watch = Watch()
     >>> watch.see(1, 0.7, skipped=False)

@@ -233,7 +233,7 @@ def one_step(task: Task, model: nn.Module, optimizer: Steps, batch: Any) -> floa
     """One gradient and one step: the place where methods that take several gradients a step will differ."""
     optimizer.zero_grad()
     loss = task.training_loss(model, batch)
-    loss.backward()
+    torch.autograd.backward(loss)
     optimizer.step()
     return loss.item()
 

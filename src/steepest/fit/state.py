@@ -76,8 +76,8 @@ def pack_random() -> dict[str, Any]:
     """The state of every random generator; numpy's array becomes a tensor."""
     state = get_state()
     if "numpy" in state:
-        name, keys, *rest = state["numpy"]
-        state["numpy"] = (str(name), torch.from_numpy(keys.astype("int64")), *(int(rest[0]), int(rest[1]), float(rest[2])))
+        name, keys, place, has_gauss, gauss = state["numpy"]
+        state["numpy"] = (str(name), torch.from_numpy(keys.astype("int64")), int(place), int(has_gauss), float(gauss))
     return state
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import runpy
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -15,7 +17,8 @@ from torch.utils.data import Dataset
 
 from steepest import tasks
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "tasks.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "tasks.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
@@ -38,6 +41,11 @@ def test_the_table_of_costs_agrees_with_the_tasks() -> None:
         if samples != "none":
             assert int(samples.replace(" ", "")) == record["samples"]["train"]
             assert int(batch) == task.batch_size
+
+
+def test_the_table_of_costs_is_the_one_that_was_measured() -> None:
+    measured = json.loads((ROOT / "benchmarks" / "results" / "tasks.json").read_text())
+    assert runpy.run_path(str(ROOT / "benchmarks" / "tasks.py"))["table"](measured["tasks"]) in PAGE
 
 
 def test_the_table_of_purposes_names_every_task_and_its_metrics() -> None:

@@ -94,7 +94,7 @@ def quadratic(
         steps=500,
         eval_every=25,
         optimum=0.0,
-        target=1e-3,
+        target=max(1e-3, 0.02 * noise**2),
         description=f"Convex quadratic, dimension {dimension}, condition {condition:g}, noise {noise:g}",
         source="Zhang et al. 2019, arXiv:1907.04164",
     )

@@ -52,7 +52,7 @@ def rosenbrock(dimension: int = 2, steepness: float = 100.0) -> Task:
         steps=500,
         eval_every=25,
         optimum=0.0,
-        target=1e-3,
+        target=0.025 * dimension,
         description=f"Rosenbrock's valley in {dimension} dimensions, from (-1.2, 1)",
         source="Rosenbrock 1960, doi:10.1093/comjnl/3.3.175",
     )

@@ -1,0 +1,210 @@
+"""Saving and loading: exact, by name, in the dtype it was saved, and to and from torch.optim."""
+
+from __future__ import annotations
+
+import copy
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import steepest.optim as ours
+from steepest.core.errors import CheckpointError
+from steepest.optim import SGD, AdamW, DropIn, NAdam
+
+CLASSES = [
+    value
+    for value in vars(ours).values()
+    if isinstance(value, type) and issubclass(value, DropIn) and value is not DropIn
+]
+SHAPES = ((4, 3), (5,), ())
+
+
+def parameters(dtype: torch.dtype = torch.float32) -> list[nn.Parameter]:
+    make = torch.Generator().manual_seed(0)
+    return [nn.Parameter(torch.randn(shape, generator=make).to(dtype)) for shape in SHAPES]
+
+
+def steps(opt: torch.optim.Optimizer, n: int, seed: int) -> list[Tensor]:
+    make = torch.Generator().manual_seed(seed)
+    params = [p for group in opt.param_groups for p in group["params"]]
+    for _ in range(n):
+        for p in params:
+            p.grad = torch.randn(p.shape, generator=make).to(p.dtype)
+        opt.step()
+    return [p.detach().clone() for p in params]
+
+
+def through_disk(state: dict[str, Any]) -> Any:
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda c: c.__name__)
+def test_resuming_is_exact(kind: type[DropIn], dtype: torch.dtype) -> None:
+    params = parameters(dtype)
+    opt = kind(params, clip_norm=1.0)
+    steps(opt, 10, seed=1)
+    saved, values = through_disk(opt.state_dict()), [p.detach().clone() for p in params]
+    whole = steps(opt, 10, seed=2)
+    fresh = [nn.Parameter(v) for v in values]
+    resumed = kind(fresh, clip_norm=1.0)
+    resumed.load_state_dict(saved)
+    assert resumed.steps == 10
+    for a, b in zip(whole, steps(resumed, 10, seed=2), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_every_rule_has_a_class_and_every_class_is_exported() -> None:
+    import steepest.rules
+    from steepest.core.piece import kinds
+
+    rules = {name for name, kind in kinds(steepest.rules).items() if kind.role == "rule"}
+    assert {c.assembly.name for c in CLASSES} == rules
+
+
+def test_names_win_over_positions() -> None:
+    net = nn.ModuleDict({"a": nn.Linear(2, 2, bias=False), "b": nn.Linear(2, 2, bias=False)})
+    opt = SGD(net.named_parameters(), lr=0.1, momentum=0.9)
+    for i, p in enumerate(net.parameters()):
+        p.grad = torch.full_like(p, float(i + 1))
+    opt.step()
+    turned = SGD(reversed(list(net.named_parameters())), lr=0.1, momentum=0.9)
+    turned.load_state_dict(opt.state_dict())
+    assert turned.state[net["a"].weight]["momentum_buffer"][0, 0] == 1.0
+    assert turned.state[net["b"].weight]["momentum_buffer"][0, 0] == 2.0
+
+
+def test_state_keeps_its_dtype() -> None:
+    """torch.optim casts state to the dtype of its parameter (pytorch#43706); float32 state of bf16 weights is lost so."""
+    params = parameters(torch.bfloat16)
+    opt = AdamW(params)
+    steps(opt, 1, seed=1)
+    saved = opt.state_dict()
+    for state in saved["state"].values():
+        state["exp_avg"] = state["exp_avg"].float() + 1e-4
+    opt.load_state_dict(saved)
+    for p in params:
+        assert opt.state[p]["exp_avg"].dtype == torch.float32
+        assert opt.state[p]["exp_avg_sq"].dtype == torch.bfloat16
+    steps(opt, 1, seed=2)
+
+
+def test_state_is_copied_not_shared() -> None:
+    params = parameters()
+    opt = AdamW(params)
+    steps(opt, 1, seed=1)
+    saved = opt.state_dict()
+    before = copy.deepcopy(saved)
+    opt.load_state_dict(saved)
+    steps(opt, 3, seed=2)
+    assert torch.equal(saved["state"][0]["exp_avg"], before["state"][0]["exp_avg"])
+
+
+def test_hyperparameters_and_the_clip_bound_come_back() -> None:
+    opt = AdamW(parameters(), lr=0.5, clip_norm=3.0)
+    other = AdamW(parameters(), lr=0.1, clip_norm=1.0)
+    other.load_state_dict(through_disk(opt.state_dict()))
+    assert other.param_groups[0]["lr"] == 0.5
+    assert other.gradients[0][1]["max_norm"] == 3.0
+
+
+def test_loading_hooks_run() -> None:
+    opt = AdamW(parameters())
+    heard = []
+    opt.register_load_state_dict_pre_hook(lambda o, s: heard.append("before"))
+    opt.register_load_state_dict_post_hook(lambda o: heard.append("after"))
+    opt.load_state_dict(opt.state_dict())
+    assert heard == ["before", "after"]
+
+
+def test_torch_resumes_from_us_and_we_from_torch() -> None:
+    a, b = parameters(torch.float64), parameters(torch.float64)
+    opt, peer = NAdam(a, weight_decay=0.1), torch.optim.NAdam(b, weight_decay=0.1)
+    steps(opt, 5, seed=1), steps(peer, 5, seed=1)
+    mine, theirs = through_disk(opt.state_dict()), through_disk(peer.state_dict())
+    opt.load_state_dict(theirs)
+    peer.load_state_dict(mine)
+    for x, y in zip(steps(opt, 5, seed=2), steps(peer, 5, seed=2), strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-7, atol=1e-9)  # torch keeps mu_product in float32
+
+
+def test_amsgrad_stays_amsgrad_in_torch() -> None:
+    a, b = parameters(), parameters()
+    opt, peer = ours.AMSGrad(a), torch.optim.Adam(b)
+    steps(opt, 3, seed=1)
+    peer.load_state_dict(opt.state_dict())
+    assert peer.param_groups[0]["amsgrad"] is True
+    opt.load_state_dict(peer.state_dict())
+
+
+def test_a_python_number_as_step_loads() -> None:
+    opt = AdamW(parameters())
+    steps(opt, 2, seed=1)
+    saved = opt.state_dict()
+    for state in saved["state"].values():
+        state["step"] = 2
+    opt.load_state_dict(saved)
+    assert opt.state[opt.param_groups[0]["params"][0]]["step"] == 2
+
+
+class TestAnotherModel:
+    def saved(self) -> Any:
+        net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+        opt = AdamW(net.named_parameters())
+        net(torch.ones(1, 3)).sum().backward()
+        opt.step()
+        return opt.state_dict()
+
+    def test_the_first_missing_parameter_is_named(self) -> None:
+        net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2), nn.Linear(2, 2))
+        with pytest.raises(CheckpointError, match=r"it has no parameter '2.weight'"):
+            AdamW(net.named_parameters()).load_state_dict(self.saved())
+
+    def test_the_first_surplus_parameter_is_named(self) -> None:
+        with pytest.raises(CheckpointError, match=r"its parameter '1.weight' is not here"):
+            AdamW(nn.Sequential(nn.Linear(3, 4)).named_parameters()).load_state_dict(self.saved())
+
+    def test_the_first_shape_that_differs_is_named(self) -> None:
+        net = nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2))
+        before = AdamW(net.named_parameters())
+        with pytest.raises(CheckpointError, match=r"'exp_avg' of '0.weight' has shape \(4, 3\), here it is \(5, 3\)"):
+            before.load_state_dict(self.saved())
+        assert not before.state  # nothing was half loaded
+
+    def test_counts_without_names(self) -> None:
+        opt = AdamW(parameters())
+        with pytest.raises(CheckpointError, match="group 0 has 4 parameters in the checkpoint, here 3"):
+            opt.load_state_dict(self.saved())
+
+    def test_groups(self) -> None:
+        p, q, r = parameters()
+        opt = AdamW([{"params": [p, q]}, {"params": [r]}])
+        with pytest.raises(CheckpointError, match="1 parameter groups, this optimizer 2"):
+            opt.load_state_dict(self.saved())
+
+    def test_another_rule(self) -> None:
+        net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+        with pytest.raises(CheckpointError, match="written by 'adamw', this optimizer runs 'nadam'"):
+            NAdam(net.named_parameters()).load_state_dict(self.saved())
+
+    def test_state_of_another_variant(self) -> None:
+        plain = AdamW(parameters())
+        steps(plain, 1, seed=1)
+        saved = plain.state_dict()
+        saved["param_groups"][0]["amsgrad"] = True
+        with pytest.raises(CheckpointError, match="lacks 'max_exp_avg_sq'"):
+            AdamW(parameters(), amsgrad=True).load_state_dict(saved)
+
+
+def test_a_file_round_trip_with_weights_only(tmp_path: Path) -> None:
+    opt = AdamW(parameters(), clip_norm=1.0)
+    steps(opt, 2, seed=1)
+    torch.save(opt.state_dict(), tmp_path / "opt.pt")
+    AdamW(parameters(), clip_norm=1.0).load_state_dict(torch.load(tmp_path / "opt.pt", weights_only=True))

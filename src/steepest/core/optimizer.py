@@ -23,6 +23,13 @@ LABELS = frozenset({"params", "param_names", "name", "method", "maximize"})
 """What a parameter group may hold besides hyperparameters."""
 
 
+def _plain(value: Any) -> Any:
+    """A hyperparameter as a Python value that can be looked up."""
+    if isinstance(value, Tensor):
+        return value.item()
+    return tuple(value) if isinstance(value, list) else value
+
+
 @rule
 class Ascent(Rule):
     """Turn the gradient round, to maximise: ``u = -g``."""
@@ -100,6 +107,8 @@ class Optimizer(torch.optim.Optimizer):
         self._entries: dict[int, Entry] = {}
         self._buckets: dict[Any, Bucket] = {}
         self._chains: dict[Any, Chain] = {}
+        self._names = {name: tuple(kind.signature.parameters) for name, kind in self.methods.items()}
+        self.prefix = len(chain(*(kind.function(**arguments) for kind, arguments in self.gradients)).links)
         self._told = False
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -118,13 +127,10 @@ class Optimizer(torch.optim.Optimizer):
 
     def chain(self, group: Mapping[str, Any]) -> Chain:
         """Gradient pieces, then the group's rule, with the hyperparameters as they are now."""
-        method = self.methods[group["method"]]
-        own = [(name, group[name]) for name in method.signature.parameters]
-        values = tuple(
-            (n, v.item() if isinstance(v, Tensor) else tuple(v) if isinstance(v, list) else v) for n, v in own
-        )
-        shared = tuple(tuple(arguments.items()) for _, arguments in self.gradients)
-        key = (group["method"], group["maximize"], values, shared)
+        name = group["method"]
+        values = tuple([_plain(group[n]) for n in self._names[name]])
+        shared = tuple([tuple(arguments.values()) for _, arguments in self.gradients])
+        key = (name, group["maximize"], values, shared)
         made = self._chains.get(key)
         if made is None:
             if len(self._chains) > 256:  # a schedule makes a new one each step
@@ -132,13 +138,9 @@ class Optimizer(torch.optim.Optimizer):
             parts: list[Rule | Chain] = [kind.function(**arguments) for kind, arguments in self.gradients]
             if group["maximize"]:
                 parts.append(Ascent())
-            made = self._chains[key] = chain(*parts, method.function(**dict(values)))
+            own = dict(zip(self._names[name], values, strict=True))
+            made = self._chains[key] = chain(*parts, self.methods[name].function(**own))
         return made
-
-    @property
-    def prefix(self) -> int:
-        """How many links stand before the groups' own chains."""
-        return len(chain(*(kind.function(**arguments) for kind, arguments in self.gradients)).links)
 
     # -- schedules ----------------------------------------------------------------------------------------------------
 

@@ -66,6 +66,12 @@ def _says_disk_full(path: Path) -> Iterator[None]:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Replace a file as a whole: after a crash it holds the old bytes or the new ones, never a mixture."""
+    os.replace(_draft(path, data), path)
+    _sync_folder(path.parent)
+
+
+def _draft(path: Path, data: bytes) -> Path:
+    """The bytes under a name beside ``path``, on the disk before anything takes that name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with _says_disk_full(path):
@@ -74,11 +80,10 @@ def write_bytes(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(draft, path)
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
-    _sync_folder(path.parent)
+    return draft
 
 
 def _sync_folder(folder: Path) -> None:
@@ -252,7 +257,7 @@ _SEAL_LENGTH = len(_SEAL) + 64
 
 
 def _seal(data: bytes) -> bytes:
-    """Append the checksum as the comment of the zip archive that ``torch.save`` makes: ``torch.load`` still reads it."""
+    """Append the checksum as the comment of the zip archive that ``torch.save`` makes; ``torch.load`` reads it still."""
     seal = _SEAL + hashlib.sha256(data).hexdigest().encode()
     return data[:-2] + struct.pack("<H", len(seal)) + seal
 
@@ -275,8 +280,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
     """
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
-    draft = folder / f".{CHECKPOINT}.next"
-    write_bytes(draft, _seal(buffer.getvalue()))  # on the disk before anything is renamed
+    draft = _draft(folder / CHECKPOINT, _seal(buffer.getvalue()))
     if (folder / CHECKPOINT).exists():
         _second_name(folder / CHECKPOINT, folder / PREVIOUS)
     os.replace(draft, folder / CHECKPOINT)

@@ -89,7 +89,7 @@ class Rule:
         return Nothing()
 
     def scalars(self, t: Scalar) -> Any:
-        """What depends only on the step count ``t`` = 1, 2, ...: a NamedTuple of numbers."""
+        """What depends only on the step count ``t`` = 1, 2, ...: a flat NamedTuple of numbers."""
         return Nothing()
 
     def measure(self, g: Any, s: Any, p: Any, k: Any) -> tuple[Any, ...]:

@@ -77,6 +77,7 @@ class Cohort:
         self.t = t
         self.memory = list(memory)
         self.entries: list[Entry] = []
+        self.spans: list[tuple[Bucket, int, int]] = []  # where its entries stand in each bucket's list
         self.k: list[Any] = []
         for i, (link, past) in enumerate(zip(chain.links, memory, strict=True)):
             if link.measures():  # its sums are not known yet
@@ -108,11 +109,14 @@ def take(opt: Optimizer) -> dict[str, float]:
     buckets: dict[Bucket, list[Entry]] = {}
     for cohort in cohorts:
         cohort.share()
+        before = {bucket: len(entries) for bucket, entries in buckets.items()}
         for entry in cohort.entries:
             if entry.bucket in buckets:
                 buckets[entry.bucket].append(entry)
             else:
                 buckets[entry.bucket] = [entry]
+        spans = ((bucket, before.get(bucket, 0), len(entries)) for bucket, entries in buckets.items())
+        cohort.spans = [(bucket, low, high) for bucket, low, high in spans if low < high]
     metrics: dict[str, float] = {}
     for r in range(max((len(cohort.plan.stages) for cohort in cohorts), default=0)):
         _measure(r, opt.prefix, cohorts, buckets, metrics)
@@ -157,8 +161,10 @@ def _gather(opt: Optimizer, index: int) -> list[Cohort]:
             key = step
         cohort = found.get(key)
         if cohort is None:
-            numbers = [state[name] for name in plan.numbers]
-            cohort = found[key] = Cohort(index, chain, plan, int(step) + 1, rebuild(plan.memory, numbers))
+            memory = plan.memory
+            if plan.numbers:
+                memory = rebuild(memory, [state[name] for name in plan.numbers])
+            cohort = found[key] = Cohort(index, chain, plan, int(step) + 1, memory)
         cohort.entries.append(entry)
     return list(found.values())
 
@@ -187,19 +193,18 @@ def _measure(
     metrics: dict[str, float],
 ) -> None:
     """One round of sums: over all tensors for gradient pieces, over a group for its own links, or tensor by tensor."""
-    rows: dict[int, Any] = {}
+    sums: dict[Bucket, Sums] = {}
     for bucket, entries in buckets.items():
         stages = entries[0].plan.stages
         if r < len(stages):
-            sums = bucket.executor.measure(bucket.chain, stages[r], [entry.slot for entry in entries])
-            rows.update(zip(map(id, entries), sums, strict=True))
+            sums[bucket] = bucket.executor.measure(bucket.chain, stages[r], [entry.slot for entry in entries])
     totals: dict[Any, Sums] = {}
     columns: dict[int, list[tuple[int, slice]]] = {}
     for number, cohort in enumerate(cohorts):
         if r >= len(cohort.plan.stages):
             continue
         at = 0
-        own = np.add.reduce([rows[id(entry)] for entry in cohort.entries])
+        own = np.add.reduce([sums[bucket][low:high].sum(axis=0) for bucket, low, high in cohort.spans])
         columns[number] = []
         for i in cohort.plan.stages[r]:
             where = slice(at, at + cohort.plan.terms[i])

@@ -14,7 +14,7 @@ from torch import Tensor
 from steepest.core import codegen, toolchain
 from steepest.core.chain import Chain
 from steepest.core.executors.base import Executor, Slot, Sums
-from steepest.core.trace import flatten, trace_measure, trace_update
+from steepest.core.trace import trace_measure, trace_update
 
 SMALL = 65536
 """Below this many entries in all, one thread is faster than waking the others."""
@@ -50,13 +50,14 @@ class Table:
         np.cumsum(-(-sizes // codegen.CHUNK), out=self.start[1:])
         self.chunks = int(self.start[-1])
         self.entries = int(sizes.sum())
+        self.addresses = (self.rows.ctypes.data, self.start.ctypes.data)
         self.filled = np.flatnonzero(sizes)
 
     def holds(self, slots: Sequence[Slot]) -> bool:
         """Whether these are the very slots the table was made for."""
         return len(slots) == len(self.slots) and all(map(operator.is_, slots, self.slots))
 
-    def point(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def point(self) -> ctypes.Array[ctypes.c_double]:
         """Fill in this step's parameters, gradients and scalars; returns the scalars, one block a distinct ``k``."""
         blocks: dict[int, int] = {}
         numbers: list[float] = []
@@ -65,12 +66,13 @@ class Table:
             offset = blocks.get(id(slot.k))
             if offset is None:
                 offset = blocks[id(slot.k)] = len(numbers)
-                numbers.extend(flatten(slot.k))
+                for k in slot.k:
+                    numbers += k
             offsets.append(offset)
         self.rows[:, 1] = offsets
         self.rows[:, 2] = [slot.p.data_ptr() for slot in self.slots]
         self.rows[:, 3] = [slot.g.data_ptr() for slot in self.slots]
-        return np.array(numbers or [0.0], dtype=np.float64)
+        return (ctypes.c_double * max(len(numbers), 1))(*numbers)
 
     def by_tensor(self, partial: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Add up the chunks of each tensor; an empty tensor has none and sums to zero."""
@@ -131,11 +133,11 @@ class Native(Executor):
                 self.tables.clear()
             table = self.tables[key] = Table(slots)
         k = table.point()
-        partial = np.empty((table.chunks, terms))
+        rows, start = table.addresses
+        partial = np.empty((table.chunks, terms)) if terms else None
         threads = torch.get_num_threads() if table.entries > SMALL else 1
-        kernel.run(
-            len(slots), table.rows.ctypes.data, k.ctypes.data, table.start.ctypes.data, partial.ctypes.data, threads
-        )
+        out = None if partial is None else partial.ctypes.data
+        kernel.run(len(slots), rows, ctypes.addressof(k), start, out, threads)
         return table, partial
 
     def measure(self, chain: Chain, links: Sequence[int], slots: Sequence[Slot]) -> Sums:

@@ -62,7 +62,7 @@ def write_run(
     if status == "unfinished":
         return {}
     bad = status != "finished"
-    validation = {"loss": None if bad else final + offset, "accuracy": None if bad else 1 - 0.35 * (final + offset)}
+    validation = {"loss": None if bad else clean(end), "accuracy": None if bad else 1 - 0.35 * clean(end)}
     result = {
         "status": status,
         "steps": end,
@@ -70,8 +70,8 @@ def write_run(
         "seconds": 3.2 + 0.1 * seed,
         "cpu_seconds": 3.0 + 0.1 * seed,
         "validation": validation,
-        "test": None if bad else {"loss": final + offset + 0.02, "accuracy": 0.9},
-        "best_validation": None if bad else final + offset,
+        "test": None if bad else {"loss": clean(end) + 0.02, "accuracy": 0.9},
+        "best_validation": None if bad else clean(end),
         "time_to_target_steps": None if bad else 220,
         "skipped_steps": skipped,
         "message": message,

@@ -109,7 +109,7 @@ def test_headers_sort_their_table_both_ways(small: Path, tab: Callable[..., Tab]
 
 def test_empty_cells_stay_last(small: Path, tab: Callable[..., Tab]) -> None:
     one = tab(render(small))
-    one.page.evaluate("document.querySelector('#task-1-leaderboard tbody td:nth-child(7)').dataset.sort = ''")
+    one.page.evaluate("document.querySelector('#task-1-leaderboard tbody td:nth-child(6)').dataset.sort = ''")
     button = one.page.locator("#task-1-leaderboard thead button", has_text="To target")
     for _ in range(2):
         button.click()

@@ -17,7 +17,7 @@ def notes(records: Records) -> Iterator[str]:
     else:
         yield (
             f"{plural(n, 'seed')} a strategy. Within a seed all strategies start from the same weights and see "
-            "the same batches, so differences are paired; an interval speaks of other seeds of this task, not of other tasks."
+            "the same batches, so differences are paired; an interval speaks of other seeds, not of other tasks."
         )
     if not records.single:
         yield (

@@ -19,7 +19,7 @@ from steepest.report.html import Child, Html, element, script_json
 from steepest.report.notes import clipping_notes, notes
 from steepest.report.raw import raw
 from steepest.report.style import FONT, TEMPLATES
-from steepest.report.tables import chip, clipping, leaderboard, lost_runs, named, overview
+from steepest.report.tables import chip, clipping, full, leaderboard, lost_runs, overview, with_marks
 from steepest.report.words import listed, moment, plural, run_verdict, standing
 
 NUMBERS = 150_000
@@ -141,7 +141,7 @@ def _verdict(records: Records) -> Html:
             element("p", run_verdict(run, task), class_="verdict") for task in records.tasks for run in records.of(task)
         ]
     elif overall := records.verdict():
-        parts.append(element("p", overall, class_="verdict"))
+        parts.append(element("p", with_marks(overall, records.strategies), class_="verdict"))
     elif records.summary is None:
         words = f"The comparison has not ended: {plural(len(absent), 'run')} of {len(records.runs)} not finished."
         if not absent:
@@ -153,7 +153,10 @@ def _verdict(records: Records) -> Html:
         ]
         said = [entry for entry in said if entry[2] != records.verdict()]
         items = [
-            element("li", words, " ", element("a", f"See {task.name}", href=f"#task-{i}")) for i, task, words in said
+            element(
+                "li", with_marks(words, records.strategies), " ", element("a", f"See {task.name}", href=f"#task-{i}")
+            )
+            for i, task, words in said
         ]
         parts.append(element("ul", items) if items else None)
     if absent:
@@ -283,7 +286,7 @@ def _settings(records: Records) -> list[Child]:
     facts: list[tuple[str, Child]] = [
         (
             "Strategies",
-            element("ul", [element("li", named(strategy)) for strategy in records.strategies], class_="bare"),
+            element("ul", [element("li", full(strategy)) for strategy in records.strategies], class_="bare"),
         ),
         ("Tasks", element("ul", [element("li", _task_settings(task)) for task in records.tasks], class_="bare")),
         ("Seeds", ", ".join(map(str, records.seeds))),

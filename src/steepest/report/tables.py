@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +23,7 @@ class Cell:
 
     shown: Child
     key: float | str | None = None
-    note: str = ""
+    note: Child = None
 
 
 @dataclass(frozen=True)
@@ -74,16 +77,47 @@ def chip(strategy: Strategy) -> Html:
     return element("span", letter(strategy.index), class_="chip", style=look)
 
 
-def named(strategy: Strategy) -> Child:
+def spelt(strategy: Strategy) -> bool:
+    """Whether the label is itself a text form, so that the full text says nothing more."""
+    return "(" in strategy.label or "|" in strategy.label
+
+
+def brief(strategy: Strategy, *below: Child) -> Html:
+    """A strategy's mark and label; a label that is a text form is set as code."""
+    name = element("b", strategy.label, class_="text" if spelt(strategy) else None)
+    return element("span", chip(strategy), element("span", name, below), class_="named")
+
+
+def named(strategy: Strategy) -> Html:
     """A strategy's mark and label, with its text below where that says more."""
-    text = element("code", strategy.text) if strategy.text and strategy.text != strategy.label else None
-    name = element("b", strategy.label, class_="text" if len(strategy.label) > 24 else None)
-    return element("span", chip(strategy), element("span", name, text), class_="named")
+    more = strategy.text and not spelt(strategy) and strategy.text != strategy.label
+    return brief(strategy, element("code", strategy.text) if more else None)
 
 
-def brief(strategy: Strategy) -> Child:
-    """A strategy's mark and label alone."""
-    return element("span", chip(strategy), element("b", strategy.label), class_="named")
+def full(strategy: Strategy) -> Html:
+    """A strategy's mark, label and text, even where the text only spells out the label's defaults."""
+    return brief(strategy, element("code", strategy.text) if strategy.text not in ("", strategy.label) else None)
+
+
+def with_marks(words: str, strategies: Sequence[Strategy]) -> list[Child]:
+    """A sentence in which every quoted label of a strategy is set with its mark.
+
+    >>> print(*with_marks("so 'cnn' is best.", [Strategy(0, "cnn", "")]))
+    so  <span class="quoted"><span ...>A</span> <b>cnn</b></span>  is best.
+    """
+    quotes = {repr(strategy.label): strategy for strategy in strategies}
+    if not quotes:
+        return [words]
+    pattern = "|".join(re.escape(quote) for quote in sorted(quotes, key=len, reverse=True))
+    parts: list[Child] = []
+    for part in re.split(f"({pattern})", words):
+        found = quotes.get(part)
+        if found is None:
+            parts.append(part)
+        else:
+            name = element("b", found.label, class_="text" if spelt(found) else None)
+            parts.append(element("span", chip(found), " ", name, class_="quoted"))
+    return parts
 
 
 def _mean(row: Mapping[str, Any], name: str, runs: Sequence[Run]) -> float | None:
@@ -93,23 +127,19 @@ def _mean(row: Mapping[str, Any], name: str, runs: Sequence[Run]) -> float | Non
     return recorded if recorded is not None else mean_sd(values)[0]
 
 
-def _difference(row: Mapping[str, Any], first: bool) -> tuple[Cell, Cell]:
+def _difference(row: Mapping[str, Any], first: bool) -> Cell:
     """Difference to the best with its interval, and whether the two are separable."""
+    if first:
+        return Cell("best", 0.0)
     against = mapping(row.get("against_best"))
     value, low, high = (number(against.get(key)) for key in ("difference", "low", "high"))
-    if first:
-        return Cell("best", 0.0), Cell(DASH)
-    separable = against.get("separable")
-    words = (
-        {True: "separable", False: "not separable"}.get(separable, "not known")
-        if separable is not None
-        else "not known"
-    )
-    mark = element("span", words, class_=f"tag {'yes' if separable else 'no'}")
-    probability = number(against.get("p_better"))
-    note = "" if probability is None else f"P(better) {figure(probability, 2)}"
     shown, interval = difference(value, low, high)
-    return Cell(shown, None if value is None else abs(value), interval), Cell(mark, words, note)
+    separable = against.get("separable")
+    words = {True: "separable", False: "not separable"}.get(separable, "") if isinstance(separable, bool) else ""
+    probability = number(against.get("p_better"))
+    hint = None if probability is None else f"better than the best on {100 * probability:.0f} % of the seeds"
+    mark = element("span", words or "not known", class_=f"tag {'yes' if separable else 'no'}", title=hint)
+    return Cell(shown, None if value is None else abs(value), [interval, element("br") if interval else None, mark])
 
 
 def _ended(runs: Sequence[Run], row: Mapping[str, Any]) -> Cell:
@@ -130,12 +160,16 @@ def _values(row: Mapping[str, Any], split: str, task: Task, runs: Sequence[Run])
     return mean_sd([value for run in runs if (value := run.final(task.metric, split)) is not None])
 
 
-def _target(row: Mapping[str, Any]) -> Cell:
-    """Steps to the target, and how many seeds reached it."""
+def _target(row: Mapping[str, Any], runs: Sequence[Run]) -> Cell:
+    """Median steps to the target (a seed that never got there is later than all), and how many seeds reached it."""
     target = mapping(row.get("time_to_target"))
     steps, reached, n = (number(target.get(key)) for key in ("steps", "reached", "n"))
-    note = "" if reached is None or n is None else f"{int(reached)} of {int(n)}"
-    return Cell(count(steps), steps, note)
+    if not target:
+        ended = [run for run in runs if run.status in ("finished", "diverged", "failed")]
+        times = [math.inf if (at := number(run.result.get("time_to_target_steps"))) is None else at for run in ended]
+        reached, n = float(sum(map(math.isfinite, times))), float(len(times))
+        steps = number(statistics.median_high(times)) if times else None
+    return Cell(count(steps), steps, f"{int(reached)} of {int(n)}" if n and reached is not None else "")
 
 
 def leaderboard(records: Records, task: Task, name: str) -> Html:
@@ -145,8 +179,7 @@ def leaderboard(records: Records, task: Task, name: str) -> Html:
         Column("Rank"),
         Column(f"Validation {task.metric}", hint="mean ± standard deviation over seeds; this column chooses"),
         Column("Test", hint="mean ± standard deviation over seeds; read once, chooses nothing"),
-        Column("To the best", hint="mean paired difference, and its interval"),
-        Column("Separable", numeric=False, hint="separable: the interval of the difference does not cover zero"),
+        Column("Against best", hint="mean paired difference and its interval; separable where that leaves out zero"),
         Column("To target", hint="median steps until the target value was reached, and how many seeds reached it"),
         Column("Gradients", hint="gradient evaluations a run"),
         Column("CPU", hint="processor time a run; below it the wall-clock time"),
@@ -167,13 +200,16 @@ def leaderboard(records: Records, task: Task, name: str) -> Html:
                 Cell(count(rank), rank),
                 Cell(spread(mean, sd), mean, f"n = {n}"),
                 Cell(spread(test, test_sd), test),
-                *_difference(row, first=rank == 1),
-                _target(row),
+                _difference(row, first=rank == 1),
+                _target(row, runs),
                 Cell(count(gradients), gradients),
                 Cell(duration(cpu), cpu, f"{duration(wall)} wall"),
                 _ended(runs, row),
             ]
         )
+    if len(records.strategies) == 1:
+        keep = [place for place, column in enumerate(columns) if column.title not in ("Rank", "Against best")]
+        columns, rows = [columns[place] for place in keep], [[row[place] for place in keep] for row in rows]
     return table(name, f"Leaderboard on {task.name}, {plural(len(records.seeds), 'seed')}", columns, rows)
 
 
@@ -182,21 +218,23 @@ def overview(records: Records) -> Html | None:
     if len(records.tasks) < 2 or len(records.strategies) < 2:
         return None
     columns = [Column("Strategy", numeric=False), *(Column(task.name, hint=task.metric) for task in records.tasks)]
-    places: dict[str, dict[str, Cell]] = {strategy.label: {} for strategy in records.strategies}
+    means: dict[str, list[Cell]] = {strategy.label: [] for strategy in records.strategies}
+    ranks: dict[str, list[float]] = {strategy.label: [] for strategy in records.strategies}
     for task in records.tasks:
-        board = {str(row.get("label")): number(row.get("rank")) for row in records.board(task)}
+        board = {str(row.get("label")): row for row in records.board(task)}
         for place, strategy in enumerate(ranked(records, task), start=1):
-            mean, sd = mean_sd(list(final_values(records, task, strategy).values()))
-            rank = board.get(strategy.label) or (place if mean is not None else None)
-            note = "no result" if rank is None else f"rank {int(rank)}"
-            places[strategy.label][task.name] = Cell(spread(mean, sd), mean, note)
-    columns.append(Column("Mean rank"))
+            row = board.get(strategy.label, {})
+            mean, sd = _values(row, "validation", task, records.of(task, strategy))
+            rank = number(row.get("rank")) or (float(place) if mean is not None else None)
+            means[strategy.label].append(Cell(spread(mean, sd), mean, f"rank {rank:.0f}" if rank else "no result"))
+            ranks[strategy.label] += [rank] if rank else []
+    columns.append(Column("Mean rank", hint="over all tasks; none where a task has no result"))
     rows = []
     for strategy in records.strategies:
-        cells = [places[strategy.label][task.name] for task in records.tasks]
-        ranks = [float(cell.note.split()[1]) for cell in cells if cell.note.startswith("rank")]
-        mean_rank = mean_sd(ranks)[0] if len(ranks) == len(cells) else None
-        rows.append([Cell(named(strategy), strategy.label.lower()), *cells, Cell(figure(mean_rank, 3), mean_rank)])
+        own = ranks[strategy.label]
+        mean_rank = sum(own) / len(own) if len(own) == len(records.tasks) else None
+        last = Cell(figure(mean_rank, 3), mean_rank)
+        rows.append([Cell(named(strategy), strategy.label.lower()), *means[strategy.label], last])
     return table(
         "overview", "All tasks: mean validation value ± standard deviation over seeds, and rank", columns, rows
     )

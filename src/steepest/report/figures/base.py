@@ -62,16 +62,16 @@ class Figure:
         return axis
 
 
-def log_ticks(low: float, high: float) -> dict[str, Any]:
-    """Ticks of a log axis at 1, 2, 5 in each decade; at decades alone where there are more than three of them.
+def log_ticks(low: float, high: float, most: int = 10) -> dict[str, Any]:
+    """Ticks of a log axis at 1, 2, 5 in each decade; at decades alone where that would be more than ``most``.
 
     >>> log_ticks(0.3, 4)["ticktext"]
-    ['0.2', '0.5', '1', '2', '5']
+    ['0.2', '0.5', '1', '2', '5', '10']
     >>> log_ticks(1e-5, 100)["ticktext"]
     ['10<sup>−5</sup>', '10<sup>−4</sup>', '0.001', '0.01', '0.1', '1', '10', '100']
     """
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    close = math.log10(high / low) <= 3
+    close = 3 * math.log10(high / low) <= most
     every = 1 if close else max(1, (last - first) // 8)
     ticks = [(m, e) for e in range(first, last + 1, every) for m in ((1, 2, 5) if close else (1,))]
     ticks = [(m, e) for m, e in ticks if low / 2.5 <= m * 10.0**e <= high * 2.5]

@@ -81,6 +81,8 @@ def gradient_figures(records: Records, task: Task, points: int) -> list[Figure]:
     figures = [before]
     if any(np.nansum(clipped(run)) > 0 for run in records.of(task)):
         caption = "Norm times clip factor, smoothed likewise."
+        if any("clip_factor" not in run.train and "grad_norm" in run.train for run in records.of(task)):
+            caption += " Strategies that do not clip by norm are not drawn."
         figures.append(
             over_steps(
                 records, task, after, title="Gradient norm after clipping", y="norm", caption=caption, points=points

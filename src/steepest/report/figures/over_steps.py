@@ -8,7 +8,6 @@ from steepest.report.curves import Curve, band
 from steepest.report.data import Records, Run, Task
 from steepest.report.figures.base import Figure, Trace, band_traces, frame, lone_traces, scales
 
-
 CUT = "Cut at twice the largest value of the runs that finished."
 CUT_ALONE = "Cut at ten times the largest first value."
 

@@ -215,7 +215,7 @@ def test_an_error_in_one_strategy_is_its_result_and_the_others_go_on(tmp_path: P
     assert rows["good"]["n"] == 2 and rows["bad"]["failed"] == 2 and rows["bad"]["rank"] is None
     result = read_json(run_folder(tmp_path, "points", "bad", 0) / RESULT)
     assert result["message"] == "RuntimeError: no such layer" and "Traceback" in result["traceback"]
-    assert "'bad' failed on 2 of 2 seeds" in board.verdict
+    assert "'bad' failed on 2 of 2 seeds (RuntimeError: no such layer)" in board.verdict
 
     before, broken[0] = stamps(tmp_path), False
     board = board_of(make(), strategies, seeds=2, out=tmp_path)  # failed runs are tried again, the others are not
@@ -234,7 +234,7 @@ def test_a_loss_that_becomes_nan_at_step_37_is_a_result(tmp_path: Path) -> None:
     board = board_of(make(loss=bad, steps=80), {"a": SGD + " | nonfinite('pass')"}, seeds=1, out=tmp_path)
     result = read_json(run_folder(tmp_path, "points", "a", 0) / RESULT)
     assert result["status"] == "diverged" and result["message"] == "loss became NaN at step 37"
-    assert "'a' diverged on 1 of 1 seeds" in board.verdict
+    assert "'a' diverged on 1 of 1 seed (loss became NaN at step 37)" in board.verdict
 
 
 def _kill_self() -> None:

@@ -50,7 +50,12 @@ def records(
                 with Metrics(place / METRICS) as metrics:
                     for i, v in enumerate([*curve, value if status == "finished" else None]):
                         metrics.write({"kind": "eval", "step": 10 * i, "split": "validation", metric: v})
-                result = {"status": status, "validation": known, "test": known if status == "finished" else None}
+                result = {
+                    "status": status,
+                    "message": "because",
+                    "validation": known,
+                    "test": known if status == "finished" else None,
+                }
                 times = {"seconds": 2.0, "cpu_seconds": 1.0, "gradient_evaluations": 20}
                 write_json(place / RESULT, {**result, **times})
     return folder
@@ -128,7 +133,7 @@ def test_a_diverged_run_puts_a_strategy_last_and_is_said(tmp_path: Path) -> None
     board = only(records(tmp_path, {"digits": {"a": A, "wild": wild, "b": B}}))
     assert [(r["label"], r["rank"]) for r in board["leaderboard"]] == [("a", 1), ("b", 2), ("wild", 3)]
     assert board["leaderboard"][2]["diverged"] == 1 and board["leaderboard"][2]["validation"]["values"][2] is None
-    assert board["verdict"].endswith("'wild' diverged on 1 of 5 seeds.")
+    assert board["verdict"].endswith("'wild' diverged on 1 of 5 seeds (because).")
 
 
 def test_what_never_finished_has_no_rank(tmp_path: Path) -> None:
@@ -143,11 +148,12 @@ def test_failed_and_missing_runs_are_counted_and_the_rest_is_paired(tmp_path: Pa
     partly: list[Value] = [0.60, "failed", 0.57, None, 0.60]
     board = only(records(tmp_path, {"digits": {"a": A, "b": partly}}))
     row = board["leaderboard"][1]
+    assert row["lost"] == [{"seed": 1, "status": "failed", "message": "because"}]
     assert (row["n"], row["failed"], row["missing"], row["diverged"]) == (3, 1, 1, 0)
     assert row["against_best"]["n"] == 3 and row["against_best"]["difference"] == pytest.approx(
         (0.10 + 0.09 + 0.11) / 3
     )
-    assert "'b' failed on 1 of 5 seeds; 'b' has not ended on 1 of 5 seeds." in board["verdict"]
+    assert "'b' failed on 1 of 5 seeds (because); 'b' has not ended on 1 of 5 seeds." in board["verdict"]
 
 
 def test_strategies_that_share_no_seed_are_not_compared(tmp_path: Path) -> None:

@@ -163,6 +163,13 @@ def test_killed_between_the_two_renames(tmp_path: Path) -> None:
     assert state is not None and state["step"] == 1 and note is not None and "is missing" in note
 
 
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    records.save_checkpoint(tmp_path, _state(1))
+    (tmp_path / ".checkpoint.pt.4711.tmp").write_bytes(b"half")
+    records.sweep(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT]
+
+
 def test_two_damaged_checkpoints_are_an_error_that_names_both(tmp_path: Path) -> None:
     for step in (1, 2):
         records.save_checkpoint(tmp_path, _state(step))

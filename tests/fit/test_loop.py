@@ -418,3 +418,16 @@ def test_metrics_stay_open_for_appending(tmp_path: Path) -> None:
         metrics.write({"step": 1})
         metrics.flush()
         assert read_metrics(tmp_path / METRICS) == [{"step": 1}]
+
+
+def test_a_bar_on_a_terminal_and_silence_elsewhere(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(make(), ADAMW)
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    fit(make(), ADAMW)
+    drawn = capfd.readouterr().err
+    assert "points" in drawn and "60/60" in drawn and "validation loss" in drawn
+    fit(make(), ADAMW, progress=False)
+    assert capfd.readouterr() == ("", "")

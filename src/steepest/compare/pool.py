@@ -119,7 +119,7 @@ class Fresh(Worker):
         }
         with open(log, "wb") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", "from steepest.compare.worker import main; main()"],
+                [sys.executable, "-P", "-c", "from steepest.compare.worker import main; main()"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -230,7 +230,7 @@ class Pool:
                         if not alive:
                             selector.unregister(worker.outbox)
                             workers.remove(worker)
-                            self._bury(worker, worker.close(), waiting, tries, stopping)
+                            self._bury(worker, worker.close(), waiting, tries, stop.asked)
                     self.audience.tick()
             except BaseException:
                 for worker in workers:
@@ -240,6 +240,15 @@ class Pool:
             finally:
                 for worker in workers:
                     worker.close()
+                self._tidy()
+
+    def _tidy(self) -> None:
+        """Keep only logs that say something."""
+        for log in (self.folder / "logs").glob("*.log"):
+            if not log.stat().st_size:
+                log.unlink()
+        with contextlib.suppress(OSError):
+            (self.folder / "logs").rmdir()
 
     def _hire(self, number: int, others: Sequence[Worker]) -> Worker:
         log = self.folder / "logs" / f"worker-{number}.log"

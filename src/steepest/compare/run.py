@@ -11,7 +11,7 @@ from steepest.compare.display import display
 from steepest.compare.plan import ComparisonError, arrange, ended, refuse_other_comparison
 from steepest.compare.pool import Pool
 from steepest.core.errors import RecordError
-from steepest.core.records import EXPERIMENT, cores, lock, read_json, write_json
+from steepest.core.records import EXPERIMENT, cores, lock, read_json, sweep, write_json
 from steepest.strategy.value import Strategy
 from steepest.tasks.task import Task
 
@@ -57,6 +57,7 @@ def compare(
     if folder.exists() and not folder.is_dir():
         raise RecordError(f"{folder} is a file. Give a folder.")
     with lock(folder) as held:
+        sweep(folder)
         _claim(folder, comparison.record())
         runs = comparison.jobs(folder)
         done = [job for job in runs if ended(job)]

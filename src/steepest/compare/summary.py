@@ -24,6 +24,7 @@ class Entry:
 
     label: str
     text: str
+    seeds: tuple[int, ...]
     results: tuple[Mapping[str, Any] | None, ...]
     evaluations: tuple[Sequence[Mapping[str, Any]] | None, ...]
 
@@ -75,7 +76,7 @@ def _read(folder: Path, task: str, label: str, text: str, seeds: Sequence[int]) 
         result = read_result(place)
         results.append(result if result is not None and result["status"] != "stopped" else None)
         evaluations.append(_curve(place / METRICS) if results[-1] is not None else None)
-    return Entry(label, text, tuple(results), tuple(evaluations))
+    return Entry(label, text, tuple(seeds), tuple(results), tuple(evaluations))
 
 
 def _curve(path: Path) -> list[Record] | None:
@@ -113,6 +114,11 @@ def _row(entry: Entry, best: Entry, metric: str, goal: str, target: float | None
         "diverged": entry.count("diverged"),
         "failed": entry.count("failed"),
         "missing": sum(r is None for r in entry.results),
+        "lost": [
+            {"seed": seed, "status": r["status"], "message": r.get("message", "")}
+            for seed, r in zip(entry.seeds, entry.results, strict=True)
+            if r is not None and r["status"] != "finished"
+        ],
         "validation": _spread(entry.values(metric)),
         "test": _spread(test) if any(v is not None for v in test) else None,
         "seconds": entry.mean("seconds"),

@@ -21,6 +21,16 @@ def figure(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
+def brief(text: str, longest: int = 100) -> str:
+    """The beginning of a message, on one line.
+
+    >>> brief("loss became NaN at step 37"), brief("one two three", longest=8)
+    ('loss became NaN at step 37', 'one two …')
+    """
+    text = " ".join(text.split())
+    return text if len(text) <= longest else f"{text[:longest].rsplit(' ', 1)[0]} …"
+
+
 def task_verdict(name: str, task: Record) -> str:
     """Which strategy is best on a task, by how much, and whether that is more than luck."""
     rows: Sequence[Record] = task["leaderboard"]
@@ -73,7 +83,8 @@ def _lost(rows: Sequence[Record]) -> str:
         runs = row["n"] + row["diverged"] + row["failed"] + row["missing"]
         for what, verb in (("diverged", "diverged"), ("failed", "failed"), ("missing", "has not ended")):
             if row[what]:
-                said.append(f"{row['label']!r} {verb} on {row[what]} of {runs} seeds")
+                why = next((f" ({brief(lost['message'])})" for lost in row["lost"] if lost["status"] == what), "")
+                said.append(f"{row['label']!r} {verb} on {row[what]} of {runs} seed{'s' if runs > 1 else ''}{why}")
     return f" {'; '.join(said)}." if said else ""
 
 

@@ -86,6 +86,12 @@ def _draft(path: Path, data: bytes) -> Path:
     return draft
 
 
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half written; only for who holds the :func:`lock`."""
+    for draft in folder.glob(".*.tmp"):
+        draft.unlink(missing_ok=True)
+
+
 def _sync_folder(folder: Path) -> None:
     """Make renames in a folder survive a power cut, where the system can."""
     with contextlib.suppress(OSError, AttributeError):
@@ -257,7 +263,7 @@ _SEAL_LENGTH = len(_SEAL) + 64
 
 
 def _seal(data: bytes) -> bytes:
-    """Append the checksum as the comment of the zip archive that ``torch.save`` makes; ``torch.load`` reads it still."""
+    """Append the checksum as the comment of the zip archive that ``torch.save`` makes; ``torch.load`` reads it."""
     seal = _SEAL + hashlib.sha256(data).hexdigest().encode()
     return data[:-2] + struct.pack("<H", len(seal)) + seal
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ from steepest.core.records import (
     read_run,
     refuse_other,
     save_checkpoint,
+    sweep,
     write_json,
 )
 from steepest.fit.interrupt import Stop
@@ -209,6 +211,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 def begin(folder: Path, plan: Plan, *, resume: bool) -> Run | None:
     """Write ``run.json``, or check that the one there is the same; the run itself when it has ended already."""
+    sweep(folder)
     here = plan.record()
     if not (folder / RUN).exists():
         write_json(folder / RUN, {**here, **provenance()})
@@ -343,7 +346,7 @@ def _restore(folder: Path | None, model: nn.Module, optimizer: Steps, device: st
 
 def _how_to_go_on(folder: Path | None, step: int, steps: int) -> str:
     where = f"stopped at step {step} of {steps}"
-    return where if folder is None else f"{where}; go on with: steepest train --resume {folder}"
+    return where if folder is None else f"{where}; go on with: steepest train --resume {shlex.quote(str(folder))}"
 
 
 class _Log:

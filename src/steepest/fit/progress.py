@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 
 from rich.console import Console
@@ -24,6 +25,7 @@ class Bar:
         self.on = wanted and console.is_terminal
         self._title, self._total = title, total
         self._validation = ""
+        self._drawn = 0.0
         self._id: TaskID = TaskID(0)
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -45,8 +47,9 @@ class Bar:
         self._progress.stop()
 
     def step(self, done: int, loss: float) -> None:
-        """After each step; the screen is drawn ten times a second at most."""
-        if self.on:
+        """After each step; drawn a few times a second."""
+        if self.on and (done == self._total or time.monotonic() - self._drawn > 0.05):
+            self._drawn = time.monotonic()
             self._progress.update(self._id, completed=done, said=f"loss {loss:.4g}{self._validation}")
 
     def evaluated(self, name: str, value: float) -> None:

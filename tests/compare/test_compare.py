@@ -425,6 +425,35 @@ def test_a_script_without_a_main_guard_runs_once(tmp_path: Path) -> None:
     assert "[1/2] line, 'sgd(lr=0.1)', seed 0: validation loss" in done.stderr  # no terminal: plain lines
 
 
+@pytest.mark.slow
+def test_fresh_processes_with_driver_and_workers_killed_at_any_moment(tmp_path: Path) -> None:
+    source = str(Path(sys.modules["steepest"].__path__[0]).parent)
+    code = (
+        "import sys, steepest.compare as c; c.compare(['digits-mlp', 'quadratic'], ['sgd(lr=0.1)', 'adamw(lr=0.003)'],"
+        " seeds=2, jobs=2, out=sys.argv[1], progress=False)"
+    )
+
+    def start(folder: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", code, str(folder)], env={**os.environ, "PYTHONPATH": source})
+
+    assert start(tmp_path / "whole").wait(200) == 0
+    draw = random.Random(3)
+    for kills in range(30):
+        driver = start(tmp_path / "parts")
+        if kills < 6:
+            time.sleep(draw.uniform(2, 9))
+            children = Path(f"/proc/{driver.pid}/task/{driver.pid}/children")
+            workers = children.read_text().split() if children.exists() else []
+            if workers and kills % 2:
+                os.kill(int(draw.choice(workers)), signal.SIGKILL)
+                time.sleep(0.5)
+            driver.kill()
+        if driver.wait(200) == 0:
+            break
+    assert driver.returncode == 0
+    assert numbers(tmp_path / "parts") == numbers(tmp_path / "whole")
+
+
 # what is shown
 
 
@@ -436,6 +465,8 @@ def test_lines_for_a_pipe(tmp_path: Path) -> None:
     stream = io.StringIO()
     with Lines(comparison, jobs, jobs[:1], stream) as lines:
         lines.started(jobs[1])
+        assert lines.seconds_left() is None
+        lines.step(jobs[1], 5)
         lines.step(jobs[1], 15)
         assert lines.seconds_left() is not None
         lines.ended(jobs[1], "finished", "")
@@ -458,6 +489,7 @@ def test_a_live_table_for_a_terminal(tmp_path: Path) -> None:
     with LiveTable(comparison, jobs, jobs[:2], console) as table:
         assert table.leader("points") == "a"
         table.started(jobs[2])
+        table.step(jobs[2], 5)
         table.step(jobs[2], 15)
         console.print(table._draw())
     text = console.export_text()

@@ -50,7 +50,7 @@ class Scores(Silent):
         self.steps = {job.key: 0 for job in jobs}
         self.values: dict[tuple[str, str], list[float]] = {}
         self.lost: dict[tuple[str, str], int] = {}
-        self.running: dict[tuple[str, str, int], float] = {}
+        self.running: dict[tuple[str, str, int], tuple[float, int]] = {}  # since when, and from which step
         self.seconds: dict[str, list[float]] = {}
         self.finished, self.before = 0, len(done)
         self._left = {job.key: job for job in jobs}
@@ -74,18 +74,27 @@ class Scores(Silent):
         return value
 
     def started(self, job: Job) -> None:
-        self.running[job.key] = time.monotonic()
+        self.running[job.key] = time.monotonic(), 0
+        self.steps[job.key] = 0
 
     def step(self, job: Job, step: int) -> None:
+        if not self.steps[job.key]:  # count from here: before, the process was started and the data loaded
+            self.running[job.key] = time.monotonic(), step
         self.steps[job.key] = step
 
     def ended(self, job: Job, status: str, message: str) -> None:
-        begun = self.running.pop(job.key, None)
+        whole = self._whole(job, job.ground.task.steps)
+        self.running.pop(job.key, None)
         if status == "stopped":
             return
-        if begun is not None and status == "finished":
-            self.seconds.setdefault(job.ground.task.name, []).append(time.monotonic() - begun)
+        if whole is not None and status == "finished":
+            self.seconds.setdefault(job.ground.task.name, []).append(whole)
         self.settled(job, status, message, self._settle(job))
+
+    def _whole(self, job: Job, step: int) -> float | None:
+        """How long a whole run takes at the pace of this one, which is at that step."""
+        since, first = self.running.get(job.key, (0.0, step))
+        return (time.monotonic() - since) / (step - first) * job.ground.task.steps if step > first else None
 
     def settled(self, job: Job, status: str, message: str, value: float | None) -> None:
         """A run has ended, with this value."""
@@ -106,12 +115,12 @@ class Scores(Silent):
 
     def seconds_left(self) -> float | None:
         """An estimate from runs of the same task, or from the pace of one that has begun; None without either."""
-        left, now, workers = 0.0, time.monotonic(), max(1, len(self.running))
+        left, workers = 0.0, max(1, len(self.running))
         pace: dict[str, float] = {name: sum(s) / len(s) for name, s in self.seconds.items()}
-        for key, begun in self.running.items():
-            steps = self._left[key].ground.task.steps
-            if self.steps[key] and key[0] not in pace:
-                pace[key[0]] = (now - begun) / self.steps[key] * steps
+        for key in self.running:
+            whole = self._whole(self._left[key], self.steps[key])
+            if whole is not None:
+                pace.setdefault(key[0], whole)
         if not pace:
             return None
         usual = sum(pace.values()) / len(pace)

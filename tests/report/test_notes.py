@@ -14,8 +14,8 @@ def facts(label: str, share: float | None, *, skipped: int = 0, steps: int = 100
 def test_the_share_of_clipped_steps_is_explained_only_where_it_is_telling() -> None:
     assert list(clipping_notes([facts("a", 0.2), facts("b", None), facts("c", 0.9, steps=49)])) == []
     most, idle, skipped = clipping_notes([facts("a", 0.75), facts("b", 0.004), facts("c", 0.1, skipped=7)])
-    assert most.startswith("a (75 %): more than half") and idle.startswith("b: fewer than 1 %")
-    assert skipped == "Steps skipped because the gradient norm was not finite: c (7 of 1000)."
+    assert most.startswith("'a' (75 %): more than half") and idle.startswith("'b': fewer than 1 %")
+    assert skipped == "Steps skipped because the gradient norm was not finite: 'c' (7 of 1000)."
 
 
 def test_notes_fit_the_folder(rough: Path, experiment: Callable[..., Path], single: Callable[..., Any]) -> None:

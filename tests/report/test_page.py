@@ -1,6 +1,9 @@
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -165,10 +168,10 @@ def test_runs_that_all_diverged_are_shown(experiment: Callable[..., Path], tmp_p
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        ("finished", "cnn on digits-cnn, seed 3: validation loss 0.2"),
-        ("diverged", "cnn on digits-cnn, seed 3: diverged at step 100."),
+        ("finished", "A cnn on digits-cnn, seed 3: validation loss 0.2"),
+        ("diverged", "A cnn on digits-cnn, seed 3: diverged at step 100."),
         ("unfinished", "the run is not finished."),
-        ("failed", "cnn on digits-cnn, seed 3: failed. out of memory"),
+        ("failed", "A cnn on digits-cnn, seed 3: failed. out of memory"),
     ],
 )
 def test_a_single_run_has_the_same_page(single: Callable[..., Any], tmp_path: Path, status: str, words: str) -> None:
@@ -188,23 +191,20 @@ def test_the_data_can_be_had_back(rough: Path) -> None:
     assert run["result"]["validation"]["loss"] > 0 and run["records"] == {"train": 300, "validation": 13}
 
 
-def test_a_report_that_is_interrupted_leaves_the_old_one(rough: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_that_is_killed_leaves_the_old_one(rough: Path) -> None:
     path = render(rough)
     before = path.read_bytes()
-
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "replace", killed)
-    with pytest.raises(KeyboardInterrupt):
-        render(rough)
+    program = f"""
+import os, signal
+from steepest.report import render
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+render({str(rough)!r})
+"""
+    source = str(Path(page_module.__file__).parents[2])
+    done = subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": source}, check=False)
+    assert done.returncode == -signal.SIGKILL
     assert path.read_bytes() == before
-    assert sorted(p.name for p in rough.iterdir() if p.suffix != ".tmp") == [
-        "experiment.json",
-        "report.html",
-        "runs",
-        "summary.json",
-    ]
+    assert render(rough).read_bytes() == before
 
 
 def test_torn_lines_are_said(rough: Path) -> None:
@@ -214,7 +214,7 @@ def test_torn_lines_are_said(rough: Path) -> None:
 
 
 def test_without_plotly_the_error_says_what_to_install(rough: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "plotly.offline", None)
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
     with pytest.raises(page_module.SteepestError, match=r"steepest\[report\]"):
         render(rough)
 

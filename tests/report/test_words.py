@@ -45,7 +45,7 @@ def test_a_run_says_how_it_went(rough: Path) -> None:
     records = load(rough)
     task = records.tasks[0]
     run = records.of(task, records.strategies[1])[0]
-    assert run_verdict(run, task).startswith("adamw on digits-cnn, seed 0: validation loss 0.25")
+    assert run_verdict(run, task).startswith("'adamw' on digits-cnn, seed 0: validation loss 0.25")
     assert "best" in run_verdict(run, task) and "at step 300" in run_verdict(run, task)
     assert run_verdict(records.of(task, records.strategies[0])[2], task).endswith("seed 2: diverged at step 120.")
 
@@ -54,5 +54,5 @@ def test_a_standing_claims_nothing(experiment: Callable[..., Path], tmp_path: Pa
     special = {("t", label, seed): None for label in ("adamw", "transformer") for seed in (0, 1)}
     records = load(experiment(tmp_path, tasks=("t",), seeds=2, summary=False, runs=special))
     words = standing(records, records.tasks[0])
-    assert words.startswith("t: 2 of 6 runs ended; lowest mean validation loss so far: sgd with 0.30")
+    assert words.startswith("t: 2 of 6 runs ended; lowest mean validation loss so far: 'sgd' with 0.30")
     assert words.endswith("No interval was computed, so this separates nothing.")

@@ -57,15 +57,15 @@ def clipping_notes(facts: Sequence[ClipFacts]) -> Iterator[str]:
     most = [fact for fact in enough if fact.clipped_share is not None and fact.clipped_share > 0.5]
     idle = [fact for fact in enough if fact.clipped_share is not None and 0 < fact.clipped_share < 0.01]
     if most:
-        names = listed([f"{fact.strategy.label} ({100 * (fact.clipped_share or 0):.0f} %)" for fact in most])
+        names = listed([f"{fact.strategy.label!r} ({100 * (fact.clipped_share or 0):.0f} %)" for fact in most])
         yield (
             f"{names}: more than half of all steps were clipped, so the threshold sets the length of the step as the "
             "learning rate does; they have to be chosen together. A usual threshold is the 90th percentile of the norm."
         )
     if idle:
-        names = listed([fact.strategy.label for fact in idle])
+        names = listed([repr(fact.strategy.label) for fact in idle])
         yield f"{names}: fewer than 1 % of the steps were clipped; the threshold is idle."
     skipped = [fact for fact in facts if fact.skipped]
     if skipped:
-        names = listed([f"{fact.strategy.label} ({fact.skipped} of {fact.steps})" for fact in skipped])
+        names = listed([f"{fact.strategy.label!r} ({fact.skipped} of {fact.steps})" for fact in skipped])
         yield f"Steps skipped because the gradient norm was not finite: {names}."

@@ -67,7 +67,7 @@ def page(records: Records) -> str:
             [_task(records, task, f"task-{i}", points, figures) for i, task in enumerate(records.tasks, start=1)],
             _section("lost", "Runs that did not finish", lost_runs(records)),
             _section("settings", "Settings", _settings(records)),
-            _section("notes", "What these numbers show, and what they do not", _list(notes(records))),
+            _section("notes", "What these numbers show, and what they do not", _list(notes(records), records)),
             _section("data", "Data", _download()),
             id="results",
         ),
@@ -138,7 +138,9 @@ def _verdict(records: Records) -> Html:
     parts: list[Child] = []
     if records.single:
         parts = [
-            element("p", run_verdict(run, task), class_="verdict") for task in records.tasks for run in records.of(task)
+            element("p", with_marks(run_verdict(run, task), records.strategies), class_="verdict")
+            for task in records.tasks
+            for run in records.of(task)
         ]
     elif overall := records.verdict():
         parts.append(element("p", with_marks(overall, records.strategies), class_="verdict"))
@@ -192,8 +194,10 @@ def _section(name: str, title: str, content: Child) -> Html | None:
     return None if content is None else element("section", element("h2", title), content, id=name)
 
 
-def _list(sentences: Iterable[str]) -> Html:
-    return element("ul", [element("li", sentence) for sentence in sentences], class_="notes")
+def _list(sentences: Iterable[str], records: Records) -> Html:
+    return element(
+        "ul", [element("li", with_marks(sentence, records.strategies)) for sentence in sentences], class_="notes"
+    )
 
 
 def _task(records: Records, task: Task, name: str, points: int, figures: dict[str, dict[str, Any]]) -> Html:
@@ -217,7 +221,7 @@ def _task(records: Records, task: Task, name: str, points: int, figures: dict[st
             key = element("p", _reading(records, task), class_="facts") if title == "Learning" else None
             shown += [element("h3", title), key, element("div", grid, class_="grid")]
     if normed:
-        shown += [clipping(normed, task, f"{name}-clipping"), _list(clipping_notes(normed))]
+        shown += [clipping(normed, task, f"{name}-clipping"), _list(clipping_notes(normed), records)]
     return element(
         "section",
         element("h2", task.name),

@@ -137,7 +137,7 @@ def mean_sd(values: Sequence[float]) -> tuple[float | None, float | None]:
 
 def run_verdict(run: Run, task: Task) -> str:
     """What became of one run, in a sentence."""
-    who = f"{run.strategy.label} on {task.name}, seed {run.seed}:"
+    who = f"{run.strategy.label!r} on {task.name}, seed {run.seed}:"
     curve = run.curve(task.metric, "validation").finite()
     if run.status == "diverged":
         return f"{who} diverged at step {int(number(run.result.get('steps')) or run.last_step)}."
@@ -173,6 +173,6 @@ def standing(records: Records, task: Task) -> str:
     mean, n, label = min(means) if task.goal == "min" else max(means)
     best = "lowest" if task.goal == "min" else "highest"
     return (
-        f"{task.name}: {progress}; {best} mean validation {task.metric} so far: {label} "
+        f"{task.name}: {progress}; {best} mean validation {task.metric} so far: {label!r} "
         f"with {figure(mean)} ({plural(n, 'seed')}). No interval was computed, so this separates nothing."
     )

@@ -24,12 +24,13 @@ def test_markup_of_plotly_is_shown_not_obeyed() -> None:
     assert short("abcdef", 4) == "abc…" and short("abcd", 4) == "abcd"
 
 
-def test_log_is_offered_for_positive_values_only() -> None:
+def test_log_is_offered_where_nothing_is_negative() -> None:
     assert scales([np.array([1.0, 9.0])]) == ("log", "linear") and scales([np.array([1.0, 7.0])]) == ("linear", "log")
     assert (
-        scales([np.array([0.0, 9.0])]) == ("linear",) == scales([])
+        scales([np.array([0.0, 1.0, 9.0])]) == ("log", "linear")
         and scales([np.array([1.0, 9.0])], "linear")[0] == "linear"
     )
+    assert scales([np.array([-1.0, 9.0])]) == ("linear",) == scales([]) == scales([np.zeros(3)])
 
 
 def test_the_frame_follows_the_band_and_not_what_left_it() -> None:
@@ -37,6 +38,7 @@ def test_the_frame_follows_the_band_and_not_what_left_it() -> None:
     assert ceiling == 6 and ranges["linear"][1] == 6 and math.isclose(ranges["log"][1], math.log10(6))
     assert frame([np.array([1.0, 3.0])], [np.array([2.0, 5.0])]) == ({}, None) == frame([np.array([1.0])], [])
     assert frame([], [np.array([2.0, 1e9])])[1] == 20
+    assert frame([np.array([0.0, 0.1, 3.0])], [np.array([1e9])])[0]["log"][0] == math.log10(0.1) - 0.05
 
 
 def test_a_figure_knows_its_axis_under_both_types() -> None:

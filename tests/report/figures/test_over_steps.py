@@ -7,7 +7,7 @@ import pytest
 
 from steepest.report.data import Records, load
 from steepest.report.figures.base import Figure
-from steepest.report.figures.gradient import after, clipped, gradient_figures
+from steepest.report.figures.gradient import after, clipped, gradient_figures, share_over_time
 from steepest.report.figures.learning import loss_figures, metric_figures
 from steepest.report.figures.over_steps import over_steps
 from steepest.report.figures.rate import rate_figures
@@ -77,10 +77,25 @@ def test_the_norm_after_clipping_is_never_above_the_threshold(records: Records) 
     assert titles == ["Gradient norm before clipping", "Gradient norm after clipping", "Share of steps clipped"]
 
 
-def test_a_zero_keeps_the_axis_linear(single: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_share_of_clipped_steps_is_that_of_a_whole_window_even_at_the_ends(records: Records) -> None:
+    run = records.of(records.tasks[0], records.strategies[1])[0]
+    share, acted = share_over_time(run).values, clipped(run)
+    assert share[0] == share[15] == acted[:31].mean() and share[-1] == acted[-31:].mean()
+
+
+def test_the_learning_rate_of_a_diverged_run_is_not_cut(experiment: Callable[..., Path], tmp_path: Path) -> None:
+    folder = experiment(tmp_path, tasks=("t",), seeds=1, runs={("t", "sgd", 0): {"status": "diverged", "stop": 90}})
+    path = next(folder.glob("runs/t/sgd-*/seed-0/metrics.jsonl"))
+    path.write_text(path.read_text().replace('"lr": 0.00', '"lr": 50.00'))
+    records = load(folder)
+    (rate,) = rate_figures(records, records.tasks[0], 400)
+    assert not rate.ranges and rate.scales[0] == "log" and max(rate.data[0]["y"]) > 50
+
+
+def test_a_negative_value_keeps_the_axis_linear(single: Callable[..., Any], tmp_path: Path) -> None:
     single(tmp_path, "t", "a", "a()", 0, steps=20)
     with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"kind":"eval","split":"validation","step":21,"loss":0.0}\n')
+        file.write('{"kind":"eval","split":"validation","step":21,"loss":-0.5}\n')
     records = load(tmp_path)
     assert loss_figures(records, records.tasks[0], 400)[1].scales == ("linear",)
 

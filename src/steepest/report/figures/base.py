@@ -153,12 +153,15 @@ def lone_traces(run: Run, curve: Curve, points: int, ceiling: float | None) -> l
 
 
 def scales(arrays: Iterable[Array], first: str | None = None) -> tuple[str, ...]:
-    """Axis types to offer: log only where all values are positive, and first where they span a factor of 8 or more."""
+    """Axis types to offer: log where no value is negative, and first where positive ones span a factor of 8 or more.
+
+    A log axis leaves out zeros, such as the learning rate at the end of a cosine.
+    """
     values = np.concatenate([*arrays, np.zeros(0)])
-    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
-    if low <= 0:
+    positive = values[values > 0]
+    if not len(positive) or (values < 0).any():
         return ("linear",)
-    first = first or ("log" if high / low >= 8 else "linear")
+    first = first or ("log" if positive.max() / positive.min() >= 8 else "linear")
     return (first, "linear" if first == "log" else "log")
 
 
@@ -178,8 +181,9 @@ def frame(inside: Sequence[Array], outside: Sequence[Array]) -> tuple[dict[str, 
     if ceiling <= low or max(float(v.max()) for v in outside) <= ceiling:
         return {}, None
     ranges = {"linear": [low - 0.04 * (ceiling - low), ceiling]}
-    if low > 0:
-        ranges["log"] = [float(np.log10(low)) - 0.05, float(np.log10(ceiling))]
+    positive = np.concatenate([v[v > 0] for v in inside or outside])
+    if low >= 0 and len(positive):
+        ranges["log"] = [float(np.log10(positive.min())) - 0.05, float(np.log10(ceiling))]
     return ranges, ceiling
 
 

@@ -32,7 +32,9 @@ def share_over_time(run: Run) -> Curve:
     acted = clipped(run)
     if not len(acted):
         return Curve(np.zeros(0), np.zeros(0))
-    return Curve(run.train["step"], smooth(acted, window(len(acted), 0.1)))
+    share, half = smooth(acted, width := window(len(acted), 0.1)), width // 2
+    share[:half], share[len(share) - half :] = share[half], share[len(share) - half - 1]  # whole windows only
+    return Curve(run.train["step"], share)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ def over_steps(
     log: bool = True,
     first: str | None = None,
     percent: bool = False,
+    cut: bool = True,
 ) -> Figure | None:
     """The figure, or None when no run of the task recorded the quantity.
 
@@ -38,6 +39,7 @@ def over_steps(
         log: Offer a logarithmic y axis where all values are positive.
         first: The axis type to begin with; None to choose by the span of the values.
         percent: Values are shares, shown from 0 to 100 %.
+        cut: Keep runs outside the bands from stretching the axis; off for what cannot run away.
     """
     groups = []
     for strategy in records.strategies:
@@ -46,7 +48,7 @@ def over_steps(
         groups.append((strategy, band(done), [(run, c) for run, c in runs if run.status != "finished"]))
     inside = [values for _, b, _ in groups for values in (b.low, b.high)]
     outside = [c.values for _, _, lone in groups for _, c in lone]
-    ranges, ceiling = frame(inside, outside)
+    ranges, ceiling = frame(inside, outside) if cut else ({}, None)
     data: list[Trace] = []
     value = "%{y:.1%}" if percent else "%{y:.4g}"
     for strategy, b, lone in groups:

@@ -25,6 +25,7 @@ def rate_figures(records: Records, task: Task, points: int) -> list[Figure]:
         title="Learning rate",
         y="learning rate",
         points=points,
+        cut=False,
         first="log" if far else "linear",
     )
     moved = dict.fromkeys(
@@ -41,6 +42,7 @@ def rate_figures(records: Records, task: Task, points: int) -> list[Figure]:
             title=name.replace("_", " ").capitalize(),
             y=name,
             points=points,
+            cut=False,
         )
         for name in moved
     ]

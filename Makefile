@@ -21,7 +21,7 @@ help:  ## this list
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "steepest needs Python 3.11 or newer; none found. Say which: make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "==> making $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv $(VENV) || { echo "The venv module is missing. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "The venv module is missing. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 
 # Two stamps: what the program needs, and what the tests need on top.
 $(VENV)/.program: pyproject.toml constraints.txt | $(BIN)/python

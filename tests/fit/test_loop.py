@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,19 @@ def test_killed_at_any_moment_and_resumed_is_bit_identical(tmp_path: Path) -> No
         assert_same(tmp_path / "whole", folder)
 
 
+def test_killed_between_the_last_checkpoint_and_the_result(tmp_path: Path) -> None:
+    fit(make(), ADAMW, out=tmp_path / "whole", progress=False)
+    for lost in ((), (METRICS,)):
+        folder = tmp_path / f"parts{len(lost)}"
+        fit(make(), ADAMW, out=folder, progress=False)
+        for name in (RESULT, *lost):
+            (folder / name).unlink()
+        run = fit(make(), ADAMW, out=folder, resume=True, progress=False)
+        assert run.validation == read_json(tmp_path / "whole" / RESULT)["validation"]
+        if not lost:
+            assert_same(tmp_path / "whole", folder)
+
+
 def test_a_finished_run_is_read_and_not_repeated(tmp_path: Path) -> None:
     first = fit(make(), ADAMW, out=tmp_path, progress=False)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
@@ -209,9 +223,23 @@ def test_resume_needs_only_the_folder(tmp_path: Path) -> None:
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_resume_of_a_task_from_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "of_mine.py").write_text(
+        "from steepest.tasks import load\nfrom dataclasses import replace\n"
+        "def task(): return replace(load('quadratic'), name='bowl', steps=30)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    fit("of_mine:task", "sgd(lr=0.05)", out="out", progress=False, on_step=StopAt(9))
+    assert read_json(tmp_path / "out" / RUN)["task"] == "bowl"
+    assert resume("out", progress=False).status == "finished"
+
+
 def test_resume_of_a_task_without_a_name_asks_for_it(tmp_path: Path) -> None:
     fit(make(), ADAMW, out=tmp_path, progress=False, on_step=StopAt(9))
-    with pytest.raises(RecordError, match=r"task 'points', which cannot be loaded .* resume\(folder, task=\.\.\.\)"):
+    with pytest.raises(
+        RecordError, match=r"task 'points', which was made in a script .* resume\(folder, task=\.\.\.\)"
+    ):
         resume(tmp_path, progress=False)
     assert resume(tmp_path, task=make(), progress=False).status == "finished"
 

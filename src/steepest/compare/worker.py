@@ -25,7 +25,8 @@ import torch
 
 from steepest.core.errors import CheckpointError
 from steepest.core.records import CHECKPOINT, PREVIOUS, RESULT, load_checkpoint, lock, write_json
-from steepest.fit.loop import Plan, begin, train
+from steepest.fit.loop import train
+from steepest.fit.plan import Plan, begin
 from steepest.fit.protocol import Trains
 from steepest.strategy.text import parse
 from steepest.tasks.registry import load
@@ -44,7 +45,7 @@ def work(job: dict[str, Any], resolve: Resolve, on_step: Callable[[int, float], 
     folder = Path(job["folder"])
     try:
         task, strategy = resolve(job)
-        plan = Plan(task, strategy, job["seed"], job["label"], job["device"], None, max(1, task.steps // 2000))
+        plan = Plan(task, strategy, job["seed"], job["label"], job["device"])
         with lock(folder, PATIENCE):
             _drop_damaged(folder)
             run = begin(folder, plan, resume=True) or train(plan, folder, on_step=on_step)

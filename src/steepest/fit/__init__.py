@@ -5,7 +5,9 @@
 'finished'
 """
 
-from steepest.fit.loop import Plan, WentBack, fit, resume
+from steepest.fit.front import fit, resume
+from steepest.fit.plan import Plan
 from steepest.fit.run import Run
+from steepest.fit.training import WentBack
 
 __all__ = ["Plan", "Run", "WentBack", "fit", "resume"]

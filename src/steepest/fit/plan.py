@@ -1,0 +1,131 @@
+"""A run before it starts, and the folder that becomes its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steepest.core.errors import RecordError
+from steepest.core.records import (
+    EXPERIMENT,
+    RESULT,
+    RUN,
+    SCHEMA,
+    load_checkpoint,
+    provenance,
+    read_json,
+    read_result,
+    read_run,
+    refuse_other,
+    sweep,
+    write_json,
+)
+from steepest.fit.protocol import Trains
+from steepest.fit.run import Run
+from steepest.tasks.task import Task
+
+SAME = ("task", "strategy", "seed", "steps", "eval_every", "log_every", "batch_size", "parameters", "device")
+"""Settings of ``run.json`` that make two runs the same run."""
+LINES = 2000
+"""About so many lines of training metrics in a run, unless ``log_every`` says otherwise."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the numbers of a run depend on, and how often they are written.
+
+    Args:
+        task: What is learnt, with the length of the run and the clock of its evaluations.
+        strategy: How.
+        seed: Fixes initialisation, data order and what is drawn while training.
+        label: What tables call the strategy; empty: its text.
+        device: Where, as torch names it.
+        checkpoint_every: Steps between checkpoints; None: by the clock.
+        log_every: Steps between lines of training metrics; 0: about :data:`LINES` lines a run.
+        spelling: The text that loads the task; None for one that was made in a script.
+    """
+
+    task: Task
+    strategy: Trains
+    seed: int = 0
+    label: str = ""
+    device: str = "cpu"
+    checkpoint_every: int | None = None
+    log_every: int = 0
+    spelling: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.log_every == 0:
+            object.__setattr__(self, "log_every", max(1, self.task.steps // LINES))
+        for name in ("checkpoint_every", "log_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be a whole number of steps >= 1; given {value!r}.")
+
+    def record(self) -> dict[str, Any]:
+        """The content of ``run.json``."""
+        text = str(self.strategy)
+        return {
+            "schema": SCHEMA,
+            "task": self.task.name,
+            "spelling": self.spelling,
+            "strategy": text,
+            "label": self.label or text,
+            "seed": self.seed,
+            "steps": self.task.steps,
+            "eval_every": self.task.eval_interval,
+            "log_every": self.log_every,
+            "batch_size": self.task.batch_size,
+            "parameters": self.task.parameters(),
+            "device": self.device,
+        }
+
+    def experiment(self) -> dict[str, Any]:
+        """The content of ``experiment.json`` for a run that stands alone."""
+        text = str(self.strategy)
+        return {
+            "schema": SCHEMA,
+            "kind": "run",
+            "tasks": [self.task.record()],
+            "strategies": [{"label": self.label or text, "text": text}],
+            "seeds": [self.seed],
+            **provenance(),
+        }
+
+
+def refuse_foreign(folder: Path) -> None:
+    """A run gets a folder of its own: new, empty, or its own from before."""
+    if folder.exists() and not folder.is_dir():
+        raise RecordError(f"{folder} is a file. Give a folder.")
+    if (folder / EXPERIMENT).exists() and read_json(folder / EXPERIMENT).get("kind") != "run":
+        raise RecordError(f"{folder} holds a comparison. Give another output folder.")
+    if folder.exists() and not (folder / RUN).exists():
+        others = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+        if others:
+            raise RecordError(f"{folder} holds other files ({', '.join(others[:3])}). Give a new or empty folder.")
+
+
+def begin(folder: Path, plan: Plan, *, resume: bool) -> Run | None:
+    """Write ``run.json``, or check that the one there is the same; the run itself when it has ended already.
+
+    The caller holds the folder's lock.
+    """
+    sweep(folder)
+    here = plan.record()
+    if not (folder / RUN).exists():
+        write_json(folder / RUN, {**here, **provenance()})
+        return None
+    refuse_other(folder, read_run(folder), here, SAME)
+    result = read_result(folder)
+    if not resume:
+        how = "not finished" if result is None else result["status"]
+        raise RecordError(f"{folder} holds this run, {how}. Go on with resume=True (--resume), or give another folder.")
+    if result is None or result["status"] not in ("finished", "diverged"):
+        (folder / RESULT).unlink(missing_ok=True)
+        return None
+    model = plan.task.build(plan.seed)
+    saved, _ = load_checkpoint(folder)
+    if saved is not None:
+        model.load_state_dict(saved["model"])
+    return Run(result, folder, model)

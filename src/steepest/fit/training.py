@@ -1,0 +1,138 @@
+"""A run while it runs: its objects, and what is written about them."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from steepest.core.records import CHECKPOINT, METRICS, Metrics, load_checkpoint, read_metrics, save_checkpoint
+from steepest.fit.plan import Plan
+from steepest.fit.protocol import Steps
+from steepest.fit.state import State, pack, unpack
+from steepest.tasks.data import Batches
+from steepest.tasks.randomness import mix, seed_all
+
+SECONDS = 20.0
+"""Training seconds between checkpoints, unless ``checkpoint_every`` gives steps."""
+
+
+class WentBack(UserWarning):
+    """A damaged checkpoint was put aside and the one before it used."""
+
+
+@dataclass
+class Training:
+    """Model, data, optimizer and state of a run, as they stood at its last checkpoint or at the start."""
+
+    plan: Plan
+    folder: Path | None
+    device: torch.device
+    model: nn.Module
+    batches: Batches
+    optimizer: Steps
+    state: State
+    notes: list[str]
+    validation: dict[str, float] = field(default_factory=dict)
+    lines: list[dict[str, Any]] | None = None
+    _file: Metrics | None = None
+    _saved: tuple[float, int] = (0.0, -1)
+
+    @classmethod
+    def open(cls, plan: Plan, folder: Path | None) -> Training:
+        """Build everything from the seed, then put the last checkpoint back, if there is one."""
+        task, device = plan.task, torch.device(plan.device)
+        model = task.build(plan.seed).to(device)
+        batches = task.batches(plan.seed)
+        optimizer: Steps = plan.strategy.optimizer(model, steps=task.steps, steps_per_epoch=batches.steps_per_epoch)
+        seed_all(mix(plan.seed, "training"))  # dropout draws the same for every strategy
+        state, notes = State(), []
+        saved, note = (None, None) if folder is None else load_checkpoint(folder, plan.device)
+        if note:
+            warnings.warn(note, WentBack, stacklevel=5)
+            notes.append(note)
+        if saved is not None:
+            state = unpack(saved, model, optimizer, f"{folder}/{CHECKPOINT}")
+        model.train()
+        run = cls(plan, folder, device, model, batches, optimizer, state, notes, _saved=(state.seconds, state.step))
+        run._open_metrics()
+        return run
+
+    def _open_metrics(self) -> None:
+        if self.folder is None:
+            self.lines = []
+            return
+        path = self.folder / METRICS
+        if self.state.step == 0:
+            path.unlink(missing_ok=True)
+        self._file = Metrics(path, keep_until=self.state.step)
+        evaluations = [line for line in read_metrics(path) if line["kind"] == "eval"]
+        if evaluations:
+            values = {k: v for k, v in evaluations[-1].items() if k not in ("kind", "step", "split")}
+            self.validation = {k: math.nan if v is None else v for k, v in values.items()}
+
+    def write(self, kind: str, **values: Any) -> None:
+        """Append a line about the present step."""
+        line = {"kind": kind, "step": self.state.step, **values}
+        if self._file is not None:
+            self._file.write(line)
+        elif self.lines is not None:
+            self.lines.append(line)
+
+    def evaluate(self) -> float:
+        """Measure on the validation split, write it down; returns the metric that selection looks at."""
+        task = self.plan.task
+        self.validation = task.evaluate(self.model)
+        self.write("eval", split="validation", **self.validation)
+        if self._file is not None:
+            self._file.flush()
+        value = self.validation[task.metric]
+        self.state.validated(value, task.goal, task.reached(value))
+        return value
+
+    def checkpoint(self) -> None:
+        """Everything on the disk, metrics first, so that they reach at least as far as the checkpoint."""
+        self._saved = (self.state.seconds, self.state.step)
+        if self.folder is not None and self._file is not None:
+            self._file.flush(sync=True)
+            save_checkpoint(self.folder, pack(self.state, self.model, self.optimizer))
+
+    def checkpoint_if_due(self) -> None:
+        """By the plan's number of steps, or after :data:`SECONDS` of training."""
+        every = self.plan.checkpoint_every
+        if self.state.step % every == 0 if every else self.state.seconds - self._saved[0] > SECONDS:
+            self.checkpoint()
+
+    def checkpoint_at_the_end(self) -> None:
+        """Unless the last one holds this very step."""
+        if self._saved[1] != self.state.step:
+            self.checkpoint()
+
+    def result(self, status: str, message: str, test: dict[str, float] | None) -> dict[str, Any]:
+        """The content of ``result.json``."""
+        return {
+            "status": status,
+            "steps": self.state.step,
+            "gradient_evaluations": self.state.step,
+            "seconds": self.state.seconds,
+            "cpu_seconds": self.state.cpu_seconds,
+            "validation": dict.fromkeys(self.validation) if status == "diverged" else self.validation,
+            "test": test,
+            "best_validation": self.state.best,
+            "time_to_target_steps": self.state.reached,
+            "skipped_steps": self.state.watch.skipped,
+            "message": message,
+            "notes": self.notes,
+        }
+
+    def __enter__(self) -> Training:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._file is not None:
+            self._file.__exit__(*error)

@@ -1,4 +1,4 @@
-"""Where no C++ compiler is: the rule itself, eagerly, on blocks that stay in cache, with the small tensors packed."""
+"""Where no C++ compiler is: the traced rule by torch's operators, block by block, with the small tensors packed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from torch import Tensor
 
 from steepest.core.chain import Chain
 from steepest.core.executors.base import Executor, Slot, Sums, compute_dtype
-from steepest.core.executors.exact import Exact
 from steepest.core.executors.native import dense
-from steepest.core.trace import flatten, measured, rebuild
+from steepest.core.interpret import Interpreter
+from steepest.core.trace import flatten, trace_measure, trace_update
 
-BLOCK = 1 << 16
-"""Entries worked on at once on a CPU; other devices take a tensor whole."""
+BLOCK = 1 << 15
+"""Entries worked on at once on a CPU: a block's registers fit the second-level cache, and torch does not split it."""
+BLOCK_ELSEWHERE = 1 << 24
+"""On other devices a block should keep the device busy."""
 
 
 def flat(t: Tensor) -> Tensor:
@@ -26,7 +28,10 @@ def flat(t: Tensor) -> Tensor:
 
 
 class Blocked(Executor):
-    """Elementwise chains on dense tensors of any device, by torch's own operators."""
+    """Elementwise chains on dense tensors of any device."""
+
+    def __init__(self) -> None:
+        self.programs: dict[Any, tuple[Interpreter, list[int]]] = {}
 
     def accepts(self, chain: Chain, slot: Slot) -> bool:
         return chain.elementwise and all(
@@ -34,47 +39,74 @@ class Blocked(Executor):
             for t in (slot.p, *slot.tensors)
         )
 
+    def _program(self, chain: Chain, slot: Slot, links: tuple[int, ...] | None) -> tuple[Interpreter, list[int]]:
+        key = (chain.structure, slot.dtypes, slot.p.device, links)
+        if key not in self.programs:
+            if links is None:
+                program, place = trace_update(chain, slot.state, slot.k), list[int]()
+            else:
+                program, place = trace_measure(chain, links, slot.state, slot.k)
+            dtype = compute_dtype(slot) if links is None else torch.float64
+            size = BLOCK if slot.p.device.type == "cpu" else BLOCK_ELSEWHERE
+            self.programs[key] = Interpreter(program, dtype, size, slot.p.device, slot.dtypes), place
+        return self.programs[key]
+
     def measure(self, chain: Chain, links: Sequence[int], slots: Sequence[Slot]) -> Sums:
+        interpreter, place = self._program(chain, slots[0], tuple(links))
         rows = []
         for slot in slots:
-            total: Any = 0.0
-            for _, (p, g, *s) in _blocks([slot]):
-                terms = measured(
-                    chain, links, g.double(), rebuild(slot.state, [t.double() for t in s]), p.double(), slot.k
-                )
-                total = total + torch.stack([term.sum() for term in terms])
-            rows.append(total if isinstance(total, Tensor) else torch.zeros(_terms(chain, links, slot)))
-        return np.asarray(torch.stack([row.double().cpu() for row in rows]).numpy(), dtype=np.float64)
+            numbers = interpreter.numbers(flatten(slot.k))
+            total = torch.zeros(max(place) + 1, dtype=torch.float64, device=slot.p.device)
+            for block in _blocks(_columns(slot), interpreter.size):
+                for j, term in enumerate(interpreter.run(block, numbers).values()):
+                    total[j] += term.sum()
+            rows.append(total)
+        sums: Sums = np.asarray(torch.stack(rows).cpu().numpy())
+        return sums[:, place]
 
     def update(self, chain: Chain, slots: Sequence[Slot]) -> None:
-        alike: dict[Any, list[Slot]] = defaultdict(list)
+        interpreter, _ = self._program(chain, slots[0], None)
+        alike: dict[int, list[Slot]] = defaultdict(list)
         for slot in slots:
-            alike[id(slot.k), slot.p.device].append(slot)
+            alike[id(slot.k)].append(slot)
         for group in alike.values():
-            small = [slot for slot in group if slot.p.numel() <= BLOCK // 4]
-            for pack in _packs(small):
-                whole = [torch.cat([flat(t) for t in column]) for column in zip(*map(_columns, pack), strict=True)]
-                _step(chain, pack[0], whole)
-                for j, column in enumerate(zip(*map(_columns, pack), strict=True)):
+            numbers = interpreter.numbers(flatten(group[0].k))
+            small = [slot for slot in group if slot.p.numel() <= interpreter.size // 4]
+            for pack in _packs(small, interpreter.size):
+                columns = list(zip(*map(_columns, pack), strict=True))
+                whole = [torch.cat(column) for column in columns]
+                _write(interpreter, whole, numbers)
+                for j, (column, values) in enumerate(zip(columns, whole, strict=True)):
                     if j != 1:  # all but the gradient come back
-                        parts = torch.split(whole[j], [t.numel() for t in column])
-                        torch._foreach_copy_([flat(t) for t in column], list(parts))
+                        torch._foreach_copy_(list(column), list(torch.split(values, [t.numel() for t in column])))
             for slot in group:
-                if slot.p.numel() > BLOCK // 4:
-                    for _, columns in _blocks([slot]):
-                        _step(chain, slot, columns)
+                if slot.p.numel() > interpreter.size // 4:
+                    for block in _blocks(_columns(slot), interpreter.size):
+                        _write(interpreter, block, numbers)
+
+
+def _write(interpreter: Interpreter, columns: Sequence[Tensor], numbers: dict[int, float]) -> None:
+    """Take the step on a block: all outputs are there before the first is written."""
+    where = dict(zip(interpreter.order, columns, strict=True))
+    for name, value in interpreter.run(columns, numbers).items():
+        if value is where[name]:
+            continue  # written directly
+        if isinstance(value, Tensor):
+            where[name].copy_(value)
+        else:
+            where[name].fill_(value)
 
 
 def _columns(slot: Slot) -> list[Tensor]:
-    return [slot.p, slot.g, *slot.tensors]
+    return [flat(t) for t in (slot.p, slot.g, *slot.tensors)]
 
 
-def _packs(slots: Sequence[Slot]) -> Iterator[list[Slot]]:
-    """Small tensors together, about a block at a time."""
+def _packs(slots: Sequence[Slot], block: int) -> Iterator[list[Slot]]:
+    """Small tensors together, at most a block at a time."""
     pack: list[Slot] = []
     size = 0
     for slot in slots:
-        if pack and size + slot.p.numel() > BLOCK:
+        if pack and size + slot.p.numel() > block:
             yield pack
             pack, size = [], 0
         pack.append(slot)
@@ -83,26 +115,8 @@ def _packs(slots: Sequence[Slot]) -> Iterator[list[Slot]]:
         yield pack
 
 
-def _blocks(slots: Sequence[Slot]) -> Iterator[tuple[Slot, list[Tensor]]]:
-    for slot in slots:
-        columns = [flat(t) for t in _columns(slot)]
-        n = slot.p.numel()
-        size = BLOCK if slot.p.device.type == "cpu" else max(n, 1)
-        for i in range(0, n, size):
-            yield slot, [t[i : i + size] for t in columns]
+def _blocks(columns: Sequence[Tensor], size: int) -> Iterator[list[Tensor]]:
+    for i in range(0, columns[0].numel(), size):
+        yield [t[i : i + size] for t in columns]
 
 
-def _step(chain: Chain, slot: Slot, columns: Sequence[Tensor]) -> None:
-    """The reference step on vectors; writes ``p`` and the states."""
-    dtype = compute_dtype(slot)
-    p, g, *s = (t.to(dtype) for t in columns)
-    with Exact():
-        u, new = chain.update(g, rebuild(slot.state, s), p, slot.k)
-    columns[0].copy_(p - u)
-    for old, value in zip(columns[2:], flatten(new), strict=True):
-        old.copy_(value)
-
-
-def _terms(chain: Chain, links: Sequence[int], slot: Slot) -> int:
-    empty = torch.zeros(0, dtype=torch.float64)
-    return len(measured(chain, links, empty, rebuild(slot.state, [empty] * len(slot.tensors)), empty, slot.k))

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+
 from steepest.compare.plan import Comparison, Job
 from steepest.compare.worker import failure, serve, work
 from steepest.core.errors import RecordError
@@ -194,7 +196,7 @@ class Pool:
         """Run all jobs; False when the user asked to stop before the end."""
         if not jobs:
             return True
-        if not (self.comparison.spelt or hasattr(os, "fork")) or os.name == "nt":
+        if os.name == "nt" or not (self.comparison.spelt or self._can_copy()):
             return self._here(jobs)
         (self.folder / "logs").mkdir(exist_ok=True)
         waiting, tries = deque(jobs), dict.fromkeys((job.key for job in jobs), 0)
@@ -250,6 +252,20 @@ class Pool:
         with contextlib.suppress(OSError):
             (self.folder / "logs").rmdir()
 
+    def _can_copy(self) -> bool:
+        """Whether copies of this process can train; a small one tries."""
+        if not hasattr(os, "fork"):
+            return False
+        if self.comparison.device == "cpu" and _copy_trains():
+            return True
+        warnings.warn(
+            "a copy of this process cannot train (it has used a GPU), so runs go one after the other in this one. "
+            "Give tasks by name ('my_module:my_task') to run them in parallel.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return False
+
     def _hire(self, number: int, others: Sequence[Worker]) -> Worker:
         log = self.folder / "logs" / f"worker-{number}.log"
         if self.comparison.spelt:
@@ -302,6 +318,23 @@ class Pool:
             if status == "stopped":
                 return False
         return True
+
+
+def _copy_trains() -> bool:
+    """Try a gradient in a copy of this process: torch refuses there after autograd has started threads for a GPU."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            torch.set_num_threads(1)
+            x = torch.ones(2, requires_grad=True)
+            torch.autograd.backward(x.square().sum())
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def _cause(code: int) -> str:

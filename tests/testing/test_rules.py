@@ -135,6 +135,16 @@ class Branches(Base):
 
 
 @rule
+class TwoFaced(Base):
+    """One formula for tensors, another for the tracer."""
+
+    mu: Scalar = hyper(default=0.5, bounds="[0, 1)")
+
+    def update(self, g: Any, s: Any, p: Any, k: Any) -> tuple[Any, Any]:
+        return (g if isinstance(g, Tensor) else 2 * g), s
+
+
+@rule
 class Unbounded(Base):
     mu: Scalar = 0.5
 
@@ -179,7 +189,8 @@ FAULTS = [
     (DividesByZero, checks.check_finite, "nan"),
     (BadScalars, checks.check_scalars, "must be a number"),
     (Mixes, checks.check_vmap, "of a stack gave"),
-    (Branches, checks.check_formula, "cannot"),
+    (Branches, checks.check_executors, "cannot"),
+    (TwoFaced, checks.check_executors, "differs from the reference"),
     (Unbounded, checks.check_hyperparameters, "has no bounds"),
     (Unchecked, checks.check_hyperparameters, "is accepted"),
     (Recompiles, checks.check_value, "would recompile"),

@@ -25,7 +25,7 @@ def _sqrt(x: Tensor, *, out: Tensor) -> None:
 
 
 def _function(op: str) -> Callable[..., Any]:
-    return _sqrt if op == "sqrt" else getattr(torch, op)  # type: ignore[no-any-return]
+    return _sqrt if op == "sqrt" else getattr(torch, op)
 
 
 SCALAR: dict[str, Callable[..., float]] = {

@@ -30,9 +30,11 @@ from torch import Tensor
 
 from steepest.core.chain import chain
 from steepest.core.errors import HyperparameterError
+from steepest.core.executors import Blocked, Executor, Native, Reference, Slot
 from steepest.core.rule import Bounds, Rule, hyper
 from steepest.core.rule import rule as make_rule
-from steepest.core.trace import flatten, rebuild, trace_update
+from steepest.core.toolchain import problem
+from steepest.core.trace import flatten, rebuild
 
 DTYPES = (torch.float32, torch.float64)
 SHAPES: tuple[tuple[int, ...], ...] = ((5,), (3, 4), (2, 1, 3, 2), (), (0,), (2, 0))
@@ -214,14 +216,39 @@ def _stacked_step(rule: Rule, g: Tensor, s: Any, p: Tensor, counts: list[int], m
     return u, s, memory
 
 
-def check_formula(rule: Rule) -> None:
-    """An elementwise rule is a formula: it can be written down from stand-ins for its tensors."""
+def check_executors(rule: Rule) -> None:
+    """An elementwise rule gives the same bits compiled, in blocks and eagerly, whatever the size of the tensor."""
     if rule.scope != "element":
         return
-    k = rule.scalars(1) if rule.measures() else None
-    sums = [1.0] * len(rule.measure(torch.ones(1), rule.init(torch.ones(1)), torch.ones(1), k))
-    k, _ = rule.combine(1, rule.start(), sums)
-    trace_update(chain(rule), (rule.init(torch.ones(1)),), (k,))
+    fast: list[Executor] = [Blocked()] if problem() else [Blocked(), Native()]
+    for dtype in DTYPES:
+        truth = _run(rule, Reference(), dtype)
+        for executor in fast:
+            for got, want in zip(_run(rule, executor, dtype), truth, strict=True):
+                require(
+                    torch.equal(got, want),
+                    f"{rule}: {type(executor).__name__} differs from the reference in {dtype}: {got} is not {want}.",
+                )
+
+
+def _run(rule: Rule, executor: Executor, dtype: torch.dtype) -> list[Tensor]:
+    """Parameters and state after a few steps on a scalar, an odd and a large tensor."""
+    links = chain(_Half(), rule)
+    out = []
+    for shape in ((), (7, 3), (20_000,)):
+        p = torch.linspace(-1, 1, math.prod(shape), dtype=dtype).reshape(shape)
+        slot, memory = Slot(p, p, links.init(p)), rule.start()
+        for t, g in enumerate(gradients(shape, dtype, STEPS), start=1):
+            slot.g, sums = g, list[float]()
+            if rule.measures():
+                slot.k = (_Half().scalars(t), rule.scalars(t))
+                executor.measure(links, (1,), [slot])
+                sums = [float(x) for x in Reference().measure(links, (1,), [slot])[0]]
+            k, memory = rule.combine(t, memory, sums)
+            slot.k = (_Half().scalars(t), k)
+            executor.update(links, [slot])
+        out += [p, *slot.tensors]
+    return out
 
 
 def check_chain(rule: Rule) -> None:
@@ -310,7 +337,7 @@ RULE_CHECKS: tuple[Callable[[Rule], None], ...] = (
     check_finite,
     check_scalars,
     check_vmap,
-    check_formula,
+    check_executors,
     check_chain,
     check_hyperparameters,
     check_value,

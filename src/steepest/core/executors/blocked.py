@@ -59,7 +59,7 @@ class Blocked(Executor):
             total = torch.zeros(max(place) + 1, dtype=torch.float64, device=slot.p.device)
             for block in _blocks(_columns(slot), interpreter.size):
                 for j, term in enumerate(interpreter.run(block, numbers).values()):
-                    total[j] += term.sum()
+                    total[j] += term.sum() if isinstance(term, Tensor) else term * block[0].numel()
             rows.append(total)
         sums: Sums = np.asarray(torch.stack(rows).cpu().numpy())
         return sums[:, place]

@@ -141,7 +141,7 @@ def test_without_a_summary_the_page_shows_what_is_there(experiment: Callable[...
     folder = experiment(tmp_path, tasks=("digits-cnn",), seeds=2, summary=False, runs=special)
     page = read(render(folder))
     assert "The comparison has not ended: 2 runs of 6 not finished" in page.text
-    assert "digits-cnn / adamw / seed 1" in page.text and "digits-cnn / sgd / seed 1" in page.text
+    assert "Not finished: digits-cnn, A sgd , seed 1; digits-cnn, B adamw , seed 1." in page.text
     assert "No interval was computed" in page.text and "no summary.json" in page.text
     assert "not known" in page.text and "separable" not in page.text
     assert len(page.data["figures"]["figures"]) >= 8

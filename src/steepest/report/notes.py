@@ -31,8 +31,9 @@ def notes(records: Records) -> Iterator[str]:
         )
     if records.summary is None and not records.single:
         yield (
-            "There is no summary.json, so the comparison has not ended: means are over the runs at hand, and there are "
-            "no intervals. Give the same command again to do what is missing."
+            "There is no summary.json, so the comparison has not ended. Means are over the runs at hand, which need "
+            "not be the same seeds for every strategy, with no intervals: the order may change. Give the same command "
+            "again to do what is missing."
         )
     bad = records.count("diverged", "failed")
     if bad:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from steepest.core.errors import SteepestError
 from steepest.core.records import write_bytes
-from steepest.report.data import Records, Task, load, mapping
+from steepest.report.data import Records, Task, load
 from steepest.report.figures.base import Figure
 from steepest.report.figures.finals import differences_figure, finals_figure
 from steepest.report.figures.gradient import clip_facts, gradient_figures
@@ -17,10 +17,11 @@ from steepest.report.figures.learning import loss_figures, metric_figures
 from steepest.report.figures.rate import rate_figures
 from steepest.report.html import Child, Html, element, script_json
 from steepest.report.notes import clipping_notes, notes
+from steepest.report.opening import header, legend, title, verdict
 from steepest.report.raw import raw
+from steepest.report.settings import settings
 from steepest.report.style import FONT, TEMPLATES
-from steepest.report.tables import chip, clipping, full, leaderboard, lost_runs, overview, with_marks
-from steepest.report.words import listed, moment, plural, run_verdict, standing
+from steepest.report.tables import clipping, leaderboard, lost_runs, overview, with_marks
 
 NUMBERS = 150_000
 """About how many numbers all figures together may hold: 1 MB beside the 4.8 MB of plotly.js."""
@@ -59,14 +60,14 @@ def page(records: Records) -> str:
     body = element(
         "body",
         element("a", "Skip to the results", href="#results", class_="skip"),
-        element("header", _header(records), _verdict(records)),
-        _legend(records),
+        element("header", header(records), verdict(records)),
+        legend(records),
         element(
             "main",
             _section("all-tasks", "All tasks", overview(records)),
             [_task(records, task, f"task-{i}", points, figures) for i, task in enumerate(records.tasks, start=1)],
             _section("lost", "Runs that did not finish", lost_runs(records)),
-            _section("settings", "Settings", _settings(records)),
+            _section("settings", "Settings", settings(records)),
             _section("notes", "What these numbers show, and what they do not", _list(notes(records), records)),
             _section("data", "Data", _download()),
             id="results",
@@ -85,7 +86,7 @@ def page(records: Records) -> str:
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         element("meta", name="color-scheme", content="light dark"),
-        element("title", f"{_title(records)} · steepest"),
+        element("title", f"{title(records)} · steepest"),
         element("style", Html(_asset("page.css").replace("FONT", FONT))),
     )
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
@@ -116,80 +117,6 @@ def _script(source: str) -> Html:
     return element("script", Html(source.replace("</script", "<\\/script")))
 
 
-def _title(records: Records) -> str:
-    if records.single and records.runs:
-        return f"{records.runs[0].strategy.label} on {records.runs[0].task}"
-    tasks = listed([task.name for task in records.tasks]) if records.tasks else records.folder
-    return f"{plural(len(records.strategies), 'strategy')} on {tasks}"
-
-
-def _header(records: Records) -> Iterator[Html]:
-    yield element("p", "steepest report" if not records.single else "steepest run report", class_="kicker")
-    yield element("h1", _title(records))
-    ended = records.count("finished", "diverged", "failed")
-    facts = [f"{ended} of {plural(len(records.runs), 'run')} ended"]
-    facts += [f"{n} {status}" for status in ("diverged", "failed") if (n := records.count(status))]
-    facts += [plural(len(records.seeds), "seed")] + ([moment(records.created)] if records.created else [])
-    yield element("p", " · ".join(facts), class_="facts")
-
-
-def _verdict(records: Records) -> Html:
-    absent = [run for run in records.runs if run.status in ("missing", "unfinished", "stopped")]
-    parts: list[Child] = []
-    if records.single:
-        parts = [
-            element("p", with_marks(run_verdict(run, task), records.strategies), class_="verdict")
-            for task in records.tasks
-            for run in records.of(task)
-        ]
-    elif overall := records.verdict():
-        parts.append(element("p", with_marks(overall, records.strategies), class_="verdict"))
-    elif records.summary is None:
-        words = f"The comparison has not ended: {plural(len(absent), 'run')} of {len(records.runs)} not finished."
-        if not absent:
-            words = "Every run has ended, but the comparison was not summed up (summary.json is missing)."
-        parts.append(element("p", words, class_="verdict"))
-    if not records.single:
-        said = [
-            (i, task, records.verdict(task) or standing(records, task)) for i, task in enumerate(records.tasks, start=1)
-        ]
-        said = [entry for entry in said if entry[2] != records.verdict()]
-        items = [
-            element(
-                "li", with_marks(words, records.strategies), " ", element("a", f"See {task.name}", href=f"#task-{i}")
-            )
-            for i, task, words in said
-        ]
-        parts.append(element("ul", items) if items else None)
-    if absent:
-        names = [f"{run.task} / {run.strategy.label} / seed {run.seed}" for run in absent[:3]]
-        more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
-        rest = element("a", "All of them", href="#lost")
-        parts.append(element("p", f"Not finished: {'; '.join(names)}{more}. ", rest, class_="warning"))
-    return element("section", parts, aria_label="Verdict")
-
-
-def _legend(records: Records) -> Html | None:
-    """One legend for the page: a strategy has one colour everywhere, and is hidden or shown everywhere."""
-    if not records.strategies:
-        return None
-    buttons = [
-        element(
-            "button",
-            chip(strategy),
-            element("span", strategy.label),
-            type="button",
-            aria_pressed="true",
-            data_strategy=f"s{strategy.index}",
-            title=strategy.text or strategy.label,
-        )
-        for strategy in records.strategies
-    ]
-    return element(
-        "nav", buttons, class_="legend", aria_label="Strategies: press one to hide or show it in every figure"
-    )
-
-
 def _section(name: str, title: str, content: Child) -> Html | None:
     return None if content is None else element("section", element("h2", title), content, id=name)
 
@@ -215,11 +142,11 @@ def _task(records: Records, task: Task, name: str, points: int, figures: dict[st
         ("Gradient norms and clipping", gradients),
     ]
     shown: list[Child] = []
-    for title, group in groups:
+    for heading, group in groups:
         if group:
             grid = [_figure(made, figures) for made in group]
-            key = element("p", _reading(records, task), class_="facts") if title == "Learning" else None
-            shown += [element("h3", title), key, element("div", grid, class_="grid")]
+            key = element("p", _reading(records, task), class_="facts") if heading == "Learning" else None
+            shown += [element("h3", heading), key, element("div", grid, class_="grid")]
     if normed:
         shown += [clipping(normed, task, f"{name}-clipping"), _list(clipping_notes(normed), records)]
     return element(
@@ -272,48 +199,6 @@ def _figure(made: Figure, figures: dict[str, dict[str, Any]]) -> Html:
         element("div", id=name, class_="plot", role="img", aria_label=made.alt, style=f"height:{made.height}px"),
         element("figcaption", made.caption) if made.caption else None,
     )
-
-
-def _settings(records: Records) -> list[Child]:
-    settings, machine = records.settings, mapping(records.settings.get("machine"))
-    versions = ", ".join(f"{name} {version}" for name, version in mapping(settings.get("versions")).items())
-    computer = ", ".join(
-        part
-        for part in (
-            str(machine.get("cpu") or ""),
-            plural(machine["cores"], "core") if isinstance(machine.get("cores"), int) else "",
-            str(machine.get("system") or ""),
-            str(settings.get("device") or ""),
-        )
-        if part
-    )
-    facts: list[tuple[str, Child]] = [
-        (
-            "Strategies",
-            element("ul", [element("li", full(strategy)) for strategy in records.strategies], class_="bare"),
-        ),
-        ("Tasks", element("ul", [element("li", _task_settings(task)) for task in records.tasks], class_="bare")),
-        ("Seeds", ", ".join(map(str, records.seeds))),
-        ("Versions", versions),
-        ("Machine", computer),
-        ("Commit", str(settings.get("commit") or "")),
-        ("Created", moment(records.created)),
-    ]
-    pairs = [[element("dt", term), element("dd", value)] for term, value in facts if value]
-    command: Child = None
-    if records.command:
-        copy = element("button", "Copy", type="button", class_="scale", data_copy="command")
-        bar = element("div", element("h3", "To do it again"), copy, class_="bar")
-        command = [bar, element("pre", element("code", records.command, id="command"))]
-    return [element("dl", pairs), command]
-
-
-def _task_settings(task: Task) -> Child:
-    names = ("steps", "batch_size", "eval_every", "parameters", "target", "optimum", "source")
-    known = [f"{name.replace('_', ' ')} {task.facts[name]}" for name in names if task.facts.get(name) not in (None, "")]
-    samples = mapping(task.facts.get("samples"))
-    known += [f"samples {', '.join(f'{split} {n}' for split, n in samples.items() if n)}"] if samples else []
-    return [element("b", task.name), f" {'; '.join([f'metric {task.metric} ({task.goal})', *known])}"]
 
 
 def _download() -> list[Child]:

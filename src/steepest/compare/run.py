@@ -61,15 +61,16 @@ def compare(
         _claim(folder, comparison.record())
         runs = comparison.jobs(folder)
         done = [job for job in runs if ended(job)]
-        missing = [job for job in runs if job not in done]
+        there = {job.key for job in done}
+        missing = [job for job in runs if job.key not in there]
         with display(progress, comparison, runs, done) as audience:
             pool = Pool(comparison, folder, audience, () if held is None else (held,))
             completed = pool.run(missing, min(jobs or cores(), max(1, len(missing))))
         board = Board(folder, render=render, keep=keep)
         board.save()
     if not completed:
-        there = sum(ended(job) for job in runs)
-        raise KeyboardInterrupt(f"{there} of {len(runs)} runs are done; the same call goes on from there ({folder})")
+        count = sum(ended(job) for job in runs)
+        raise KeyboardInterrupt(f"{count} of {len(runs)} runs are done; the same call goes on from there ({folder})")
     return board
 
 

@@ -125,7 +125,7 @@ def serve(inbox: int, outbox: int, resolve: Resolve) -> None:
         for line in lines:
             status, message = work(json.loads(line), resolve, on_step)
             sys.stdout.flush()
-            tell(event="done", status=status, message=message)
+            tell(event="done", status=status, message=message[:2000])
 
 
 def main() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +11,6 @@ from rich.text import Text
 
 from steepest.cli.console import Stopped, command, complain, console, figure, say
 from steepest.cli.device import Device
-from steepest.core.records import read_run
 
 
 def train(
@@ -44,8 +41,7 @@ def train(
     if resume is not None:
         if strategy is not None or out is not None or steps is not None:
             raise typer.BadParameter("--resume takes everything from the folder; leave out the rest.")
-        named = task or _own_task(resume)
-        folder, run = resume, go_on(resume, task=load(named) if named else None)
+        folder, run = resume, go_on(resume, task=load(task) if task else None)
     elif task is None or strategy is None or out is None:
         raise typer.BadParameter("a run needs a task, a strategy and a folder: steepest train TASK -s TEXT --out DIR")
     else:
@@ -60,13 +56,6 @@ def train(
     say(f"next:   {command('report', str(folder))}", "dim")
     if run.status != "finished":
         raise typer.Exit(1)
-
-
-def _own_task(folder: Path) -> str | None:
-    """The my_module:my_task of the command that began a run; None where the name of the task is enough to load it."""
-    words = shlex.split(str(read_run(folder).get("command", "")))
-    typed = words[2:] if words[1:2] == ["train"] else []  # else a program of its own began the run
-    return next((word for word in typed if re.fullmatch(r"\w[\w.]*:\w[\w.]*", word)), None)
 
 
 def _show(result: dict[str, Any]) -> None:

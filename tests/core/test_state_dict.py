@@ -82,7 +82,7 @@ def test_names_win_over_positions() -> None:
 
 
 def test_state_keeps_its_dtype() -> None:
-    """torch.optim casts state to the dtype of its parameter (pytorch#43706); float32 state of bf16 weights is lost so."""
+    """torch.optim casts state to the dtype of its parameter (pytorch#43706), which loses float32 state of bf16."""
     params = parameters(torch.bfloat16)
     opt = AdamW(params)
     steps(opt, 1, seed=1)

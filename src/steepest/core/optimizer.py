@@ -128,7 +128,7 @@ class Optimizer(torch.optim.Optimizer):
     def chain(self, group: Mapping[str, Any]) -> Chain:
         """Gradient pieces, then the group's rule, with the hyperparameters as they are now."""
         name = group["method"]
-        values = tuple([_plain(group[n]) for n in self._names[name]])
+        values = tuple([v if type(v) is float else _plain(v) for v in map(group.__getitem__, self._names[name])])
         shared = tuple([tuple(arguments.values()) for _, arguments in self.gradients])
         key = (name, group["maximize"], values, shared)
         made = self._chains.get(key)

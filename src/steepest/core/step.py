@@ -106,25 +106,29 @@ class Cohort:
 def take(opt: Optimizer) -> dict[str, float]:
     """Take one step of an optimizer and return its metrics; raises :class:`StepRefused` before anything is written."""
     cohorts = [cohort for index in range(len(opt.param_groups)) for cohort in _gather(opt, index)]
-    buckets: dict[Bucket, list[Entry]] = {}
+    buckets: dict[Bucket, list[Slot]] = {}
+    params = []
+    rounds = 0
     for cohort in cohorts:
-        cohort.share()
-        before = {bucket: len(entries) for bucket, entries in buckets.items()}
+        before = {bucket: len(slots) for bucket, slots in buckets.items()}
+        k = tuple(cohort.k)
         for entry in cohort.entries:
+            entry.slot.k = k
+            params.append(entry.param)
             if entry.bucket in buckets:
-                buckets[entry.bucket].append(entry)
+                buckets[entry.bucket].append(entry.slot)
             else:
-                buckets[entry.bucket] = [entry]
-        spans = ((bucket, before.get(bucket, 0), len(entries)) for bucket, entries in buckets.items())
-        cohort.spans = [(bucket, low, high) for bucket, low, high in spans if low < high]
+                buckets[entry.bucket] = [entry.slot]
+        cohort.spans = [(b, low, len(slots)) for b, slots in buckets.items() if (low := before.get(b, 0)) < len(slots)]
+        rounds = max(rounds, len(cohort.plan.stages))
     metrics: dict[str, float] = {}
-    for r in range(max((len(cohort.plan.stages) for cohort in cohorts), default=0)):
+    for r in range(rounds):
         _measure(r, opt.prefix, cohorts, buckets, metrics)
-    for bucket, entries in buckets.items():
-        bucket.executor.update(bucket.chain, [entry.slot for entry in entries])
+    for bucket, slots in buckets.items():
+        bucket.executor.update(bucket.chain, slots)
     for cohort in cohorts:
         cohort.commit()
-    torch.autograd.graph.increment_version([entry.param for entries in buckets.values() for entry in entries])
+    torch.autograd.graph.increment_version(params)
     return metrics
 
 
@@ -189,15 +193,15 @@ def _measure(
     r: int,
     prefix: int,
     cohorts: Sequence[Cohort],
-    buckets: dict[Bucket, list[Entry]],
+    buckets: dict[Bucket, list[Slot]],
     metrics: dict[str, float],
 ) -> None:
     """One round of sums: over all tensors for gradient pieces, over a group for its own links, or tensor by tensor."""
     sums: dict[Bucket, Sums] = {}
-    for bucket, entries in buckets.items():
-        stages = entries[0].plan.stages
+    for bucket, slots in buckets.items():
+        stages = layout_of(bucket.chain).stages
         if r < len(stages):
-            sums[bucket] = bucket.executor.measure(bucket.chain, stages[r], [entry.slot for entry in entries])
+            sums[bucket] = bucket.executor.measure(bucket.chain, stages[r], slots)
     totals: dict[Any, Sums] = {}
     columns: dict[int, list[tuple[int, slice]]] = {}
     for number, cohort in enumerate(cohorts):

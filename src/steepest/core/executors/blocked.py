@@ -17,9 +17,18 @@ from steepest.core.interpret import Interpreter
 from steepest.core.trace import flatten, trace_measure, trace_update
 
 BLOCK = 1 << 15
-"""Entries worked on at once on a CPU: a block's registers fit the second-level cache, and torch does not split it."""
+"""Entries worked on at once by one CPU thread: a block's registers fit the second-level cache."""
+BLOCK_SHARED = 1 << 17
+"""By several, among which torch divides each operation."""
 BLOCK_ELSEWHERE = 1 << 24
 """On other devices a block should keep the device busy."""
+
+
+def block_size(device: torch.device) -> int:
+    """How many entries to work on at once."""
+    if device.type != "cpu":
+        return BLOCK_ELSEWHERE
+    return BLOCK if torch.get_num_threads() == 1 else BLOCK_SHARED
 
 
 def flat(t: Tensor) -> Tensor:
@@ -40,14 +49,14 @@ class Blocked(Executor):
         )
 
     def _program(self, chain: Chain, slot: Slot, links: tuple[int, ...] | None) -> tuple[Interpreter, list[int]]:
-        key = (chain.structure, slot.dtypes, slot.p.device, links)
+        size = block_size(slot.p.device)
+        key = (chain.structure, slot.dtypes, slot.p.device, links, size)
         if key not in self.programs:
             if links is None:
                 program, place = trace_update(chain, slot.state, slot.k), list[int]()
             else:
                 program, place = trace_measure(chain, links, slot.state, slot.k)
             dtype = compute_dtype(slot) if links is None else torch.float64
-            size = BLOCK if slot.p.device.type == "cpu" else BLOCK_ELSEWHERE
             self.programs[key] = Interpreter(program, dtype, size, slot.p.device, slot.dtypes), place
         return self.programs[key]
 
@@ -118,5 +127,3 @@ def _packs(slots: Sequence[Slot], block: int) -> Iterator[list[Slot]]:
 def _blocks(columns: Sequence[Tensor], size: int) -> Iterator[list[Tensor]]:
     for i in range(0, columns[0].numel(), size):
         yield [t[i : i + size] for t in columns]
-
-

@@ -16,7 +16,7 @@ from steepest.core.chain import Chain
 from steepest.core.executors.base import Executor, Slot, Sums
 from steepest.core.trace import trace_measure, trace_update
 
-SMALL = 65536
+SMALL = 16384
 """Below this many entries in all, one thread is faster than waking the others."""
 
 
@@ -50,6 +50,7 @@ class Table:
         np.cumsum(-(-sizes // codegen.CHUNK), out=self.start[1:])
         self.chunks = int(self.start[-1])
         self.entries = int(sizes.sum())
+        self.cells: Any = self.rows.reshape(-1).data  # the same memory, cheaper to write one by one
         self.addresses = (self.rows.ctypes.data, self.start.ctypes.data)
         self.filled = np.flatnonzero(sizes)
 
@@ -59,20 +60,23 @@ class Table:
 
     def point(self) -> ctypes.Array[ctypes.c_double]:
         """Fill in this step's parameters, gradients and scalars; returns the scalars, one block a distinct ``k``."""
+        cells, width = self.cells, self.rows.shape[1]
         blocks: dict[int, int] = {}
         numbers: list[float] = []
-        offsets = []
+        last, offset, at = None, 0, 1
         for slot in self.slots:
-            offset = blocks.get(id(slot.k))
-            if offset is None:
-                offset = blocks[id(slot.k)] = len(numbers)
-                for k in slot.k:
-                    numbers += k
-            offsets.append(offset)
-        self.rows[:, 1] = offsets
-        self.rows[:, 2] = [slot.p.data_ptr() for slot in self.slots]
-        self.rows[:, 3] = [slot.g.data_ptr() for slot in self.slots]
-        return (ctypes.c_double * max(len(numbers), 1))(*numbers)
+            k = slot.k
+            if k is not last:
+                last, offset = k, blocks.get(id(k), -1)
+                if offset < 0:
+                    offset = blocks[id(k)] = len(numbers)
+                    for part in k:
+                        numbers += part
+            cells[at] = offset
+            cells[at + 1] = slot.p.data_ptr()
+            cells[at + 2] = slot.g.data_ptr()
+            at += width
+        return (ctypes.c_double * (len(numbers) or 1))(*numbers)
 
     def by_tensor(self, partial: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Add up the chunks of each tensor; an empty tensor has none and sums to zero."""

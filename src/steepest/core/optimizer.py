@@ -170,7 +170,6 @@ class Optimizer(torch.optim.Optimizer):
 
     # -- the step -----------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step; with a closure, evaluate it first (gradients enabled) and return its loss."""
         loss = None

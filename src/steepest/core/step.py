@@ -64,7 +64,7 @@ class Bucket:
 
 
 def _real(t: Tensor) -> Tensor:
-    return torch.view_as_real(t) if t.is_complex() else t
+    return torch.view_as_real(t.detach()) if t.is_complex() else t
 
 
 class Cohort:
@@ -156,7 +156,7 @@ def _gather(opt: Optimizer, index: int) -> list[Cohort]:
         if slot.p is not p:  # complex: a view as pairs of real numbers
             slot.p, g = _real(p), _real(g)
         if not (g.is_contiguous() if entry.contiguous else g.stride() == slot.p.stride()):
-            g = torch.empty_like(slot.p, dtype=g.dtype).copy_(g)
+            g = torch.empty_like(slot.p, dtype=g.dtype).copy_(g.detach())
         slot.g = g
         step = state["step"]
         if plan.numbers or plan.each:

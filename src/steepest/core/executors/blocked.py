@@ -60,6 +60,7 @@ class Blocked(Executor):
             self.programs[key] = Interpreter(program, dtype, size, slot.p.device, slot.dtypes), place
         return self.programs[key]
 
+    @torch.no_grad()
     def measure(self, chain: Chain, links: Sequence[int], slots: Sequence[Slot]) -> Sums:
         interpreter, place = self._program(chain, slots[0], tuple(links))
         rows = []
@@ -73,6 +74,7 @@ class Blocked(Executor):
         sums: Sums = np.asarray(torch.stack(rows).cpu().numpy())
         return sums[:, place]
 
+    @torch.no_grad()
     def update(self, chain: Chain, slots: Sequence[Slot]) -> None:
         interpreter, _ = self._program(chain, slots[0], None)
         alike: dict[int, list[Slot]] = defaultdict(list)

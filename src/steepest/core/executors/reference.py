@@ -25,6 +25,7 @@ class Reference(Executor):
     def accepts(self, chain: Chain, slot: Slot) -> bool:
         return True
 
+    @torch.no_grad()
     def measure(self, chain: Chain, links: Sequence[int], slots: Sequence[Slot]) -> Sums:
         sums = []
         for slot in slots:
@@ -32,6 +33,7 @@ class Reference(Executor):
             sums.append([float(term.sum()) for term in measured(chain, links, g, s, p, slot.k)])
         return np.array(sums, dtype=np.float64)
 
+    @torch.no_grad()
     def update(self, chain: Chain, slots: Sequence[Slot]) -> None:
         for slot in slots:
             g, s, p = lifted(slot, compute_dtype(slot))

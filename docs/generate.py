@@ -1,6 +1,6 @@
-"""Write the tables of the pages from the classes: ``python docs/generate.py``.
+"""Write the tables of the pages from the classes and from measured results: ``python docs/generate.py``.
 
-A page marks the place of a table with ``<!-- table: name -->`` and ``<!-- end -->``; what is between is replaced.
+A page (the README too) marks the place of a table with ``<!-- table: name -->`` and ``<!-- end -->``; what is between is replaced.
 ``tests/docs/test_tables.py`` fails while a committed page differs from what this script would write.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,9 +91,98 @@ def call(kind: Kind[..., Any]) -> str:
     return f"{kind.name}({', '.join(f'{n}={show(p.default)}' for n, p in kind.signature.parameters.items())})"
 
 
+def results(name: str) -> Any:
+    """The figures that a benchmark kept."""
+    return json.loads((HERE.parent / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def adamw_rows() -> Iterator[tuple[str, ...]]:
+    """Milliseconds of an AdamW step, with the ratio to torch's fused step, by model."""
+    measured = results("step")["AdamW"]
+    yield "", *(name[:3] + name[3:].replace("GPT-shaped ", "GPT-shaped<br>") for name in measured)
+    for row in next(iter(measured.values())):
+        cells = [f"{t[row]['ms']:.3g} ms ({t[row]['ratio']:.2f})" for t in measured.values()]
+        yield row.replace("clip_grad_norm_", "`clip_grad_norm_`"), *cells
+
+
+def speed_rows() -> Iterator[tuple[str, ...]]:
+    """Bandwidth of every rule as a share of torch's fused AdamW, and the speed-up over torch's own class."""
+    measured = results("step")["rules"]
+    yield "rule", *(f"{name}: bandwidth" for name in measured), *(f"{name[:3]}: against torch" for name in measured)
+    for rule in list(next(iter(measured.values())))[1:]:
+        rows = [t[rule] for t in measured.values()]
+        shares = [f"{row['bandwidth of torch fused AdamW']:.2f}" for row in rows]
+        times = [f"{x:.1f} times faster" if (x := row["times faster than torch"]) else "no such class" for row in rows]
+        yield rule, *shares, *times
+
+
+def rest_rows() -> Iterator[tuple[str, ...]]:
+    """Everything else that ``benchmarks/step.py`` measures."""
+    measured = results("step")
+    yield "what", "measured"
+    for name, row in measured["training step"].items():
+        yield f"digits MLP, whole training step: {name}", f"{row['ms']:.3f} ms (ratio {row['ratio']:.2f})"
+    for name, seconds in measured["first step, seconds"].items():
+        yield f"first step, {name}", f"{seconds:.2f} s"
+    yield "kernels built while hyperparameters move", str(measured["recompilations while hyperparameters move"])
+    for name, size in measured["peak memory, bytes a parameter"].items():
+        yield f"peak memory that steps add: {name}", f"{size:.1f} bytes a parameter"
+
+
+def headline_rows() -> Iterator[tuple[str, ...]]:
+    """The figures that the README shows."""
+    measured = results("step")["AdamW"]
+    yield "one step, ratio of time (below 1 is faster)", *(name[4:] for name in measured)
+    for row, name, peer in (
+        ("steepest", "AdamW", "torch fused"),
+        ("steepest", "AdamW", "torch default"),
+        ("steepest with clip_norm", "AdamW with clipping", "clip_grad_norm_ + torch fused"),
+    ):
+        shown = f"{name} / {peer.replace('clip_grad_norm_', '`clip_grad_norm_`')}"
+        yield shown, *(f"{t[row]['ms'] / t[peer]['ms']:.2f}" for t in measured.values())
+
+
+def machine() -> str:
+    """On what the step was measured."""
+    m = results("step")["machine"]
+    return f"{m['processor']}, {m['threads']} threads, Python {m['python']}, torch {m['torch']}.\n"
+
+
+def demo_rows() -> Iterator[tuple[str, ...]]:
+    """The leaderboards of ``make demo``."""
+    yield "task", "rank", "strategy", "validation", "test", "against the best (95 % interval)", "separable"
+    for name, task in results("demo")["tasks"].items():
+        for row in task["leaderboard"]:
+            validation, test, gap = row["validation"], row["test"], row["against_best"] or {}
+            interval = f"{gap['difference']:+.3g} [{gap['low']:+.3g}, {gap['high']:+.3g}]" if gap.get("low") else ""
+            separable = {True: "yes", False: "no"}.get(gap.get("separable"), "")
+            yield (
+                name,
+                str(row["rank"]),
+                f"`{row['label']}`",
+                f"{validation['mean']:.4g} ± {validation['sd']:.2g}",
+                f"{test['mean']:.4g}",
+                interval,
+                separable,
+            )
+
+
+def demo_output() -> str:
+    """What ``make demo`` printed."""
+    text = (HERE.parent / "benchmarks" / "results" / "demo.txt").read_text(encoding="utf-8")
+    return f"```text\n{text.rstrip()}\n```\n"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "rules": lambda: table(*rule_rows()),
     "rule-pieces": lambda: table(*piece_rows()),
+    "step-adamw": lambda: table(*adamw_rows()),
+    "step-rules": lambda: table(*speed_rows()),
+    "step-rest": lambda: table(*rest_rows()),
+    "step-headline": lambda: table(*headline_rows()),
+    "step-machine": machine,
+    "demo": lambda: table(*demo_rows()),
+    "demo-output": demo_output,
 }
 
 
@@ -103,7 +193,7 @@ def filled(page: str) -> str:
 
 def main() -> None:
     """Rewrite every page that is out of date."""
-    for path in sorted(HERE.glob("*.md")):
+    for path in (HERE.parent / "README.md", *sorted(HERE.glob("*.md"))):
         page = path.read_text(encoding="utf-8")
         if (new := filled(page)) != page:
             path.write_text(new, encoding="utf-8")

@@ -194,13 +194,11 @@ class LiveTable(Scores):
         self._console.print(Text(f"{job}: {message} It is tried again.", style="yellow"))
 
     def _draw(self) -> Group:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for heading in ("task", "strategy", "done", "validation", "running"):
-            table.add_column(heading, overflow="ellipsis", no_wrap=True)
         rows = [(g.task, c.label) for g in self.comparison.grounds for c in self.comparison.candidates]
         if len(rows) > ROWS:
             active = {key[:2] for key in self.running}
             rows = sorted(rows, key=lambda r: (r[0].name, r[1]) not in active)[:ROWS]
+        cells = []
         for task, label in rows:
             values, lost = self.values.get((task.name, label), []), self.lost.get((task.name, label), 0)
             leads = self.leader(task.name) == label
@@ -210,13 +208,25 @@ class LiveTable(Scores):
                 for key in self.running
                 if key[:2] == (task.name, label)
             ]
-            table.add_row(
-                task.name,
-                Text(label, style="bold green" if leads else ""),
-                f"{len(values)}/{len(self.comparison.seeds)}" + (f" ({lost} lost)" if lost else ""),
-                Text(f"{mean} leads" if leads else mean, style="green" if leads else ""),
-                Text("  ".join(seeds), style="dim"),
+            cells.append(
+                (
+                    Text(task.name),
+                    Text(label, style="bold green" if leads else ""),
+                    Text(f"{len(values)}/{len(self.comparison.seeds)}" + (f" ({lost} lost)" if lost else "")),
+                    Text(f"{mean} leads" if leads else mean, style="green" if leads else ""),
+                    Text("  ".join(seeds), style="dim"),
+                )
             )
+        headings = ("task", "strategy", "done", "validation", "running")
+        # the strategy's text gives way, the numbers never do
+        others = [max(len(name), *(row[i].cell_len for row in cells)) for i, name in enumerate(headings) if i != 1]
+        room = max(12, self._console.width - sum(others) - 2 * len(others))
+        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+        for heading in headings:
+            table.add_column(heading, no_wrap=True)
+        for row in cells:
+            row[1].truncate(room, overflow="ellipsis")
+            table.add_row(*row)
         left = self.seconds_left()
         part = sum(self.steps[k] / self._left[k].ground.task.steps for k in self.running)
         foot = Table.grid(padding=(0, 2))

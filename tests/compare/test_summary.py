@@ -219,7 +219,7 @@ def test_the_table_shows_every_strategy_and_the_verdict_first(
     text = board.table(show=False)
     assert capsys.readouterr().out == ""
     assert text.startswith("On digits, 'a' is best")
-    assert all(word in text for word in ("[b]", "0.5 ± 0.016", "5 diverged", "never (0 of 5)"))
+    assert all(word in text for word in ("[b]", "0.5 ± 0.016", "5 diverged", "never (0/5)"))
     assert board.table().split() and "is best" in capsys.readouterr().out
 
 

@@ -1,6 +1,7 @@
 import itertools
 
-from steepest.report.style import COLOURS, TEMPLATES, colour, dash, ink, letter, symbol
+from steepest.core.letters import letter
+from steepest.report.style import COLOURS, TEMPLATES, colour, dash, ink, symbol
 
 
 def linear(code: str) -> list[float]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,7 +18,11 @@ from rich.text import Text
 from steepest.compare.summary import summarise
 from steepest.compare.verdict import figure
 from steepest.core.errors import RecordError
+from steepest.core.letters import letter
 from steepest.core.records import EXPERIMENT, SUMMARY, read_json, write_json
+
+NUMBERS = 100
+"""Columns that a leaderboard takes besides the names of its strategies."""
 
 Render = Callable[[Path, Path], Any]
 
@@ -72,9 +77,16 @@ class Board:
         """The leaderboards with the verdict first, as text; printed too unless ``show`` is False."""
         console = Console(record=True) if show else Console(record=True, file=io.StringIO(), width=140)
         console.print(Text(self.verdict))
+        labels = [strategy["label"] for strategy in self.experiment["strategies"]]
+        inline = max(map(cell_len, labels)) + NUMBERS <= console.width
+        names = {label: label if inline else letter(i) for i, label in enumerate(labels)}
+        if not inline:  # the texts once, in full, and a letter for each in the tables
+            console.print()
+            for label, name in names.items():
+                console.print(Text(f"{name}  {label}"), soft_wrap=True)
         for name, task in self.summary["tasks"].items():
             console.print()
-            console.print(_table(name, task))
+            console.print(_table(name, task, names, timed=inline or console.width >= NUMBERS))
         return console.export_text()
 
     def report(self, path: str | Path) -> Path:
@@ -91,23 +103,23 @@ class Board:
         return f"<Board of {len(self.summary['tasks'])} tasks in {self.folder}>\n{self.verdict}"
 
 
-def _table(name: str, task: dict[str, Any]) -> Table:
+def _table(name: str, task: dict[str, Any], names: dict[str, str], *, timed: bool) -> Table:
     better = "lower" if task["goal"] == "min" else "higher"
     table = Table(title=f"{name}: {task['metric']}, {better} is better", title_justify="left", pad_edge=False, box=None)
     table.add_column("", justify="right")
-    table.add_column("strategy", overflow="fold")
-    for heading in ("validation", "test", "behind the best", "to target", "seconds", "CPU s"):
+    table.add_column("strategy", no_wrap=True)
+    for heading in ("validation", "test", "behind the best", "to target", *(("seconds", "CPU s") if timed else ())):
         table.add_column(heading, justify="right")
     for row in task["leaderboard"]:
+        times = [_number(row[what]["mean"]) for what in ("seconds", "cpu_seconds")]
         table.add_row(
             "-" if row["rank"] is None else str(row["rank"]),
-            Text(row["label"]),
+            Text(names[row["label"]]),
             _spread(row["validation"]),
             _spread(row["test"]),
             _behind(row),
             _to_target(row["time_to_target"]),
-            _number(row["seconds"]["mean"]),
-            _number(row["cpu_seconds"]["mean"]),
+            *(times if timed else ()),
         )
     return table
 
@@ -137,5 +149,5 @@ def _behind(row: dict[str, Any]) -> str:
 def _to_target(value: dict[str, Any]) -> str:
     if not value["n"]:
         return "-"
-    share = f"({value['reached']} of {value['n']})"
-    return f"{figure(value['steps'])} steps {share}" if value["steps"] is not None else f"never {share}"
+    share = f"({value['reached']}/{value['n']})"
+    return f"step {figure(value['steps'])} {share}" if value["steps"] is not None else f"never {share}"

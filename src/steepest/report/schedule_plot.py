@@ -11,12 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from steepest.core.errors import HyperparameterError
+from steepest.core.letters import letter
 from steepest.core.records import write_bytes
 from steepest.report.braille import braille
 from steepest.report.curves import Array, rounded, thin
 from steepest.report.html import Html, element, script_json
 from steepest.report.page import plotly_source
-from steepest.report.style import DASHES, FONT, TEMPLATES, colour, ink, letter
+from steepest.report.style import DASHES, FONT, TEMPLATES, colour, ink
 
 LOOKED_AT = 20_000
 """Most steps at which a schedule is computed; a longer training is looked at in even strides."""

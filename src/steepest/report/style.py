@@ -39,15 +39,6 @@ def symbol(index: int) -> str:
     return SYMBOLS[index // len(COLOURS) % len(SYMBOLS)]
 
 
-def letter(index: int) -> str:
-    """The letter of the strategy at this place: what tells strategies apart without colour.
-
-    >>> letter(0), letter(25), letter(26)
-    ('A', 'Z', 'AA')
-    """
-    return (letter(index // 26 - 1) if index >= 26 else "") + chr(ord("A") + index % 26)
-
-
 def ink(index: int) -> str:
     """Black or white, whichever has the larger contrast on the strategy's colour (WCAG 2 relative luminance).
 

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from steepest.core.letters import letter
 from steepest.report.data import Records, Run, Strategy, Task, mapping, number
 from steepest.report.figures.gradient import ClipFacts
 from steepest.report.html import Child, Html, element
 from steepest.report.ranking import final_values, ranked
-from steepest.report.style import colour, ink, letter
+from steepest.report.style import colour, ink
 from steepest.report.words import DASH, count, difference, duration, figure, mean_sd, plural, spread
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from steepest.core.letters import letter
 from steepest.report.curves import Array, Band, Curve, rounded, thin
 from steepest.report.data import Run, Strategy
-from steepest.report.style import colour, dash, letter, symbol
+from steepest.report.style import colour, dash, symbol
 
 Trace = dict[str, Any]
 

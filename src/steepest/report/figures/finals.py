@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from steepest.core.letters import letter
 from steepest.report.data import Records, Strategy, Task, mapping, number
 from steepest.report.figures.base import Figure, Trace, handle, log_ticks, markers, short
 from steepest.report.figures.stretch import stretch_for
 from steepest.report.ranking import final_values, ranked
-from steepest.report.style import colour, letter
+from steepest.report.style import colour
 from steepest.report.words import listed, plural
 
 

@@ -24,11 +24,14 @@ BLOCK_ELSEWHERE = 1 << 24
 """On other devices a block should keep the device busy."""
 
 
-def block_size(device: torch.device) -> int:
-    """How many entries to work on at once."""
-    if device.type != "cpu":
-        return BLOCK_ELSEWHERE
-    return BLOCK if torch.get_num_threads() == 1 else BLOCK_SHARED
+def block_size(slots: Sequence[Slot]) -> int:
+    """How many entries to work on at once: no more than there are, rounded up to a power of two."""
+    if slots[0].p.device.type != "cpu":
+        most = BLOCK_ELSEWHERE
+    else:
+        most = BLOCK if torch.get_num_threads() == 1 else BLOCK_SHARED
+    entries = sum(slot.p.numel() for slot in slots)
+    return min(most, 1 << max(entries - 1, 0).bit_length())
 
 
 def flat(t: Tensor) -> Tensor:
@@ -48,8 +51,10 @@ class Blocked(Executor):
             for t in (slot.p, *slot.tensors)
         )
 
-    def _program(self, chain: Chain, slot: Slot, links: tuple[int, ...] | None) -> tuple[Interpreter, list[int]]:
-        size = block_size(slot.p.device)
+    def _program(
+        self, chain: Chain, slots: Sequence[Slot], links: tuple[int, ...] | None
+    ) -> tuple[Interpreter, list[int]]:
+        slot, size = slots[0], block_size(slots)
         key = (chain.structure, slot.dtypes, slot.p.device, links, size)
         if key not in self.programs:
             if links is None:
@@ -62,7 +67,7 @@ class Blocked(Executor):
 
     @torch.no_grad()
     def measure(self, chain: Chain, links: Sequence[int], slots: Sequence[Slot]) -> Sums:
-        interpreter, place = self._program(chain, slots[0], tuple(links))
+        interpreter, place = self._program(chain, slots, tuple(links))
         rows = []
         for slot in slots:
             numbers = interpreter.numbers(flatten(slot.k))
@@ -76,7 +81,7 @@ class Blocked(Executor):
 
     @torch.no_grad()
     def update(self, chain: Chain, slots: Sequence[Slot]) -> None:
-        interpreter, _ = self._program(chain, slots[0], None)
+        interpreter, _ = self._program(chain, slots, None)
         alike: dict[int, list[Slot]] = defaultdict(list)
         for slot in slots:
             alike[id(slot.k)].append(slot)

@@ -67,10 +67,10 @@ def _private() -> Path:
 
 
 @functools.cache
-def problem() -> str | None:
-    """Why kernels cannot be built here, or None when they can (a small one is tried, once a process)."""
+def problem(number: str = "float") -> str | None:
+    """Why kernels of a C++ number type cannot be built here, or None (a small one is tried, once a process)."""
     try:
-        probe = load('extern "C" int steepest_probe(int x) { return x + 1; }\n')
+        probe = load(f'extern "C" int steepest_probe(int x) {{ {number} y = x; return int(y + 1); }}\n')
     except NoCompiler as reason:
         return str(reason)
     return None if probe.steepest_probe(1) == 2 else "a kernel gave a wrong answer"

@@ -110,6 +110,7 @@ class Native(Executor):
             and t.shape == slot.p.shape
             and dense(t)
             and (t.stride() == slot.p.stride() or t.numel() < 2)
+            and (t.dtype != torch.float16 or toolchain.problem("_Float16") is None)  # older compilers lack it
             for t in (slot.p, *slot.tensors)
         )
 

@@ -7,6 +7,7 @@ import pickle
 import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -328,6 +329,12 @@ class TestBadInput:
         with pytest.raises(HyperparameterError, match=r"lr=-1.0"):
             AdamW([{"params": model().parameters(), "lr": -1.0}])
 
+    def test_a_group_that_is_refused_is_not_added(self) -> None:
+        opt = AdamW(model().parameters())
+        with pytest.raises(HyperparameterError):
+            opt.add_param_group({"params": [nn.Parameter(torch.ones(2))], "lr": -1.0})
+        assert len(opt.param_groups) == 1
+
     def test_an_unknown_executor(self) -> None:
         with pytest.raises(ValueError, match="Choose one of auto, blocked, native, reference"):
             AdamW(model().parameters(), executor="gpu")  # type: ignore[arg-type]
@@ -344,6 +351,16 @@ class TestBadInput:
 def test_torchs_hints_are_accepted() -> None:
     for hint in ("foreach", "fused", "capturable"):
         AdamW(model().parameters(), **{hint: True})
+
+        AdamW([{"params": model().parameters(), hint: True}])
+
+
+def test_numbers_of_other_kinds_are_numbers() -> None:
+    for lr, betas in ((np.float32(0.1), (np.float64(0.9), 0.99)), (0.1, (torch.tensor(0.9), torch.tensor(0.99)))):
+        p = nn.Parameter(torch.ones(2))
+        p.grad = torch.ones(2)
+        AdamW([p], lr=lr, betas=betas, weight_decay=0.0, clip_norm=np.float32(1.0)).step()
+        assert p[0].item() == pytest.approx(0.9)
 
 
 def test_reprs_and_signatures_help() -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import steepest.optim as ours
-from steepest.core.errors import CheckpointError
+from steepest.core.errors import CheckpointError, HyperparameterError
 from steepest.optim import SGD, AdamW, DropIn, NAdam
 
 CLASSES = [
@@ -208,3 +208,79 @@ def test_a_file_round_trip_with_weights_only(tmp_path: Path) -> None:
     steps(opt, 2, seed=1)
     torch.save(opt.state_dict(), tmp_path / "opt.pt")
     AdamW(parameters(), clip_norm=1.0).load_state_dict(torch.load(tmp_path / "opt.pt", weights_only=True))
+
+
+class TestSavedHyperparametersDecide:
+    """As in torch, what was saved wins over what the optimizer was made with; so it decides what state there is."""
+
+    @pytest.mark.parametrize(
+        ("kind", "saved", "made"),
+        [(AdamW, {"amsgrad": True}, {}), (SGD, {"momentum": 0.9}, {}), (SGD, {}, {"momentum": 0.9})],
+    )
+    def test_it_goes_on_as_it_was(self, kind: type[DropIn], saved: dict[str, Any], made: dict[str, Any]) -> None:
+        params = parameters()
+        opt = kind(params, **saved)
+        steps(opt, 3, seed=1)
+        twins = [nn.Parameter(p.detach().clone()) for p in params]
+        resumed = kind(twins, **made)
+        resumed.load_state_dict(through_disk(opt.state_dict()))
+        for a, b in zip(steps(opt, 3, seed=2), steps(resumed, 3, seed=2), strict=True):
+            assert torch.equal(a, b)
+
+    def test_a_value_out_of_range_changes_nothing(self) -> None:
+        opt = AdamW(parameters(), lr=0.5)
+        saved = opt.state_dict()
+        saved["param_groups"][0]["lr"] = -1.0
+        with pytest.raises(HyperparameterError, match=r"lr=-1\.0"):
+            opt.load_state_dict(saved)
+        assert opt.param_groups[0]["lr"] == 0.5
+
+    def test_keys_that_older_versions_did_not_write(self) -> None:
+        opt, peer = AdamW(parameters(), lr=0.5, amsgrad=True), torch.optim.AdamW(parameters(), lr=0.1, amsgrad=True)
+        steps(peer, 1, seed=1)
+        saved = peer.state_dict()
+        for key in (
+            "maximize",
+            "foreach",
+            "fused",
+            "capturable",
+            "differentiable",
+            "decoupled_weight_decay",
+            "amsgrad",
+        ):
+            del saved["param_groups"][0][key]
+        opt.load_state_dict(saved)
+        assert opt.param_groups[0]["lr"] == 0.1
+        assert opt.param_groups[0]["amsgrad"] is True
+
+
+def test_state_of_another_rule_of_torchs() -> None:
+    """torch loads it and fails, or goes on from nothing, at the next step."""
+    peer = torch.optim.SGD(parameters(), momentum=0.9)
+    steps(peer, 1, seed=1)
+    with pytest.raises(CheckpointError, match="lacks 'exp_avg', which adamw keeps"):
+        AdamW(parameters()).load_state_dict(peer.state_dict())
+
+
+def test_saving_hooks_see_what_is_saved() -> None:
+    opt = ours.AMSGrad(parameters())
+    steps(opt, 1, seed=1)
+    seen: list[Any] = []
+    opt.register_state_dict_pre_hook(lambda o: seen.append("before"))
+    handle = opt.register_state_dict_post_hook(lambda o, s: seen.append(copy.copy(s)))
+    saved = opt.state_dict()
+    assert seen == ["before", saved]
+    assert isinstance(seen[1]["state"][0]["step"], Tensor)
+    assert seen[1]["param_groups"][0]["amsgrad"] is True
+    handle.remove()
+    opt.register_state_dict_post_hook(lambda o, s: {"mine": s["steepest"]["steps"]})
+    assert opt.state_dict() == {"mine": 1}
+    assert len(seen) == 3
+
+
+def test_the_state_dict_is_the_same_every_time() -> None:
+    opt = NAdam(parameters(), clip_norm=1.0)
+    steps(opt, 2, seed=1)
+    first, second = opt.state_dict(), opt.state_dict()
+    torch.testing.assert_close(first["state"], second["state"], rtol=0, atol=0)
+    assert [first[key] for key in ("param_groups", "steepest")] == [second[key] for key in ("param_groups", "steepest")]

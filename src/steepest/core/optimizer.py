@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,15 +21,17 @@ from steepest.core.step import Bucket, Entry, StepRefused, take
 
 PAIRS = {"beta1": ("betas", 0), "beta2": ("betas", 1)}
 """Hyperparameters that torch keeps in a tuple."""
-LABELS = frozenset({"params", "param_names", "name", "method", "maximize"})
+HINTS = ("foreach", "fused", "capturable")
+"""Arguments by which torch.optim's callers choose an implementation; accepted, and left to ``executor``."""
+LABELS = frozenset({"params", "param_names", "name", "method", "maximize", *HINTS})
 """What a parameter group may hold besides hyperparameters."""
 
 
 def _plain(value: Any) -> Any:
     """A hyperparameter as a Python value that can be looked up."""
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor | np.generic):
         return value.item()
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
 
 
 @rule
@@ -70,6 +74,9 @@ class Optimizer(torch.optim.Optimizer):
     ``clip_factor``, ``skipped``); ``steps`` counts steps taken and ``skipped_steps`` those refused by a guard.
     """
 
+    exports: ClassVar[Mapping[str, Any]] = {}
+    """What the groups of a state dict say besides, so that torch.optim's class runs the same rule."""
+
     def __init__(
         self,
         params: Any,
@@ -81,7 +88,7 @@ class Optimizer(torch.optim.Optimizer):
         executor: Choice = "auto",
     ) -> None:
         self.methods = dict(methods)
-        self.gradients = [(kind, dict(arguments)) for kind, arguments in gradients]
+        self.gradients = [(kind, {n: _plain(v) for n, v in arguments.items()}) for kind, arguments in gradients]
         self.base_gradients = [dict(arguments) for _, arguments in self.gradients]
         self.scheduler = scheduler
         self.executor: Choice = executor
@@ -121,7 +128,11 @@ class Optimizer(torch.optim.Optimizer):
             if name not in known and not name.startswith("initial_"):
                 raise TypeError(f"{method} takes no argument {name!r} in a group. {did_you_mean(name, known - LABELS)}")
         super().add_param_group(param_group)
-        self.chain(self.param_groups[-1])
+        try:
+            self.chain(self.param_groups[-1])
+        except Exception:
+            self.param_groups.pop()
+            raise
 
     # -- the chain of a group -----------------------------------------------------------------------------------------
 
@@ -218,7 +229,11 @@ class Optimizer(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """As torch's, with torch's names where torch.optim has the rule, so that either loads the other's."""
-        own = super().state_dict()
+        hooks, self._optimizer_state_dict_post_hooks = self._optimizer_state_dict_post_hooks, OrderedDict()
+        try:
+            own = super().state_dict()
+        finally:
+            self._optimizer_state_dict_post_hooks = hooks
         own["state"] = {i: states.outward(s) for i, s in own["state"].items()}
         own["steepest"] = {
             "steps": self.steps,
@@ -226,6 +241,11 @@ class Optimizer(torch.optim.Optimizer):
             "gradients": [dict(arguments) for _, arguments in self.gradients],
             "schedule": self.scheduler.state_dict() if self.scheduler is not None else {},
         }
+        for group in own["param_groups"]:
+            group.update(self.exports)
+        for hook in hooks.values():  # they see what the caller will get
+            changed = hook(self, own)
+            own = own if changed is None else changed
         return own
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

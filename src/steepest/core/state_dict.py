@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from steepest.core.chain import Chain
 from steepest.core.errors import CheckpointError
 from steepest.core.layout import layout_of
 from steepest.core.trace import flatten
@@ -21,10 +22,11 @@ IGNORED = ("foreach", "fused", "capturable", "differentiable", "decoupled_weight
 
 def outward(state: dict[str, Any]) -> dict[str, Any]:
     """Numbers as 0-d tensors, as torch.optim has them: the step count in its float32, the rest exact."""
-    return {
-        n: torch.tensor(v, dtype=torch.float32 if n == "step" else torch.float64) if isinstance(v, (int, float)) else v
-        for n, v in state.items()
-    }
+    return {n: _boxed(n, v) if isinstance(v, (int, float)) else v for n, v in state.items()}
+
+
+def _boxed(name: str, value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float32 if name == "step" else torch.float64, device="cpu")
 
 
 def load(opt: Optimizer, saved: dict[str, Any]) -> None:
@@ -36,22 +38,28 @@ def load(opt: Optimizer, saved: dict[str, Any]) -> None:
             "Make the optimizer from the same strategy and model."
         )
     place = _places(opt, groups)
+    merged = [_merged(opt, mine, theirs) for mine, theirs in zip(opt.param_groups, groups, strict=True)]
+    names = opt.named_parameters()
     state: dict[Tensor, dict[str, Any]] = {}
-    for mine, theirs in zip(opt.param_groups, groups, strict=True):
-        if theirs.get("method", mine["method"]) != mine["method"]:
-            raise CheckpointError(
-                f"the checkpoint was written by {theirs['method']!r}, this optimizer runs {mine['method']!r}."
-            )
-    for name, p in opt.named_parameters():
-        if place[name] in saved["state"]:
-            state[p] = _inward(opt, name, p, saved["state"][place[name]])
-    for mine, theirs in zip(opt.param_groups, groups, strict=True):
-        own = opt.methods[mine["method"]].signature.parameters
-        for n, value in theirs.items():
-            if n not in ("params", "param_names") and (n in own or n not in IGNORED):
-                mine[n] = copy.deepcopy(value)
+    for group in merged:
+        chain = opt.chain(group)  # the saved hyperparameters decide what state there is, and are checked
+        for p, (name, _) in zip(group["params"], names, strict=False):
+            if place[name] in saved["state"]:
+                state[p] = _inward(chain, group["method"], name, p, saved["state"][place[name]])
+    for mine, group in zip(opt.param_groups, merged, strict=True):
+        mine.update(group)
     opt.state.clear()
     opt.state.update(state)
+
+
+def _merged(opt: Optimizer, mine: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    """A group of ours with the hyperparameters of one that was saved."""
+    method = theirs.get("method", mine["method"])
+    if method != mine["method"]:
+        raise CheckpointError(f"the checkpoint was written by {method!r}, this optimizer runs {mine['method']!r}.")
+    own = opt.methods[method].signature.parameters
+    wanted = {n: v for n, v in theirs.items() if n not in ("params", "param_names") and (n in own or n not in IGNORED)}
+    return {**mine, **copy.deepcopy(wanted)}
 
 
 def _places(opt: Optimizer, groups: list[dict[str, Any]]) -> dict[str, Any]:
@@ -76,19 +84,15 @@ def _places(opt: Optimizer, groups: list[dict[str, Any]]) -> dict[str, Any]:
     return theirs
 
 
-def _inward(opt: Optimizer, name: str, p: Tensor, saved: dict[str, Any]) -> dict[str, Any]:
+def _inward(chain: Chain, method: str, name: str, p: Tensor, saved: dict[str, Any]) -> dict[str, Any]:
     """One parameter's state: every dtype as it was saved, memory laid out as the parameter's."""
-    group = next(g for g in opt.param_groups if any(q is p for q in g["params"]))
-    chain = opt.chain(group)
     plan = layout_of(chain)
     tensors = {n: saved[n] for n in plan.tensors if isinstance(saved.get(n), Tensor)}
-    if not saved or (plan.tensors and not tensors):
-        return {}
+    if not saved or (plan.tensors and not any(isinstance(v, Tensor) for n, v in saved.items() if n != "step")):
+        return {}  # torch keeps None, or nothing, before the first step
     missing = [n for n in plan.tensors if n not in tensors] + [n for n in plan.numbers if n not in saved]
     if missing:
-        raise CheckpointError(
-            f"the state of {name!r} in the checkpoint lacks {missing[0]!r}, which {group['method']} keeps."
-        )
+        raise CheckpointError(f"the state of {name!r} in the checkpoint lacks {missing[0]!r}, which {method} keeps.")
     real = torch.view_as_real(p) if p.is_complex() else p
     fresh = dict(zip(plan.tensors, flatten(chain.init(real.detach())), strict=True))
     out: dict[str, Any] = {}

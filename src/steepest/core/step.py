@@ -32,25 +32,54 @@ class StepRefused(Exception):
 class Entry:
     """A parameter with its slot and everything about it that stays the same between steps."""
 
-    __slots__ = ("bucket", "contiguous", "executor", "named", "param", "plan", "slot", "state")
+    __slots__ = (
+        "bucket",
+        "contiguous",
+        "device",
+        "dtypes",
+        "executor",
+        "named",
+        "param",
+        "plan",
+        "shape",
+        "slot",
+        "state",
+        "stride",
+    )
 
     def __init__(self, opt: Optimizer, p: Tensor, g: Tensor, chain: Chain, plan: Layout) -> None:
         self.param = p
         self.plan = plan
+        self.shape, self.stride, self.device = p.shape, p.stride(), p.get_device()
+        self.dtypes = (p.dtype, g.dtype)
         self.state = state = opt.state[p]
-        real, g = _real(p), _real(g)
-        if any(name not in state for name in ("step", *plan.tensors, *plan.numbers)):
-            fresh = zip(plan.tensors, flatten(chain.init(real.detach())), strict=True)
-            numbers = zip(plan.numbers, flatten(plan.memory), strict=True)
-            for name, value in (("step", 0), *fresh, *numbers):
-                state.setdefault(name, value)
-        self.named = [(name, state[name]) for name in plan.tensors]
-        template = chain.init(torch.zeros(0))
-        self.slot = Slot(real, g, rebuild(template, [_real(t) for _, t in self.named]))
+        real, g = _real(p), _real(g.resolve_conj())
+        fresh = chain.init(real.detach())
+        numbers = zip(plan.numbers, flatten(plan.memory), strict=True)
+        for name, value in (("step", 0), *numbers):
+            state.setdefault(name, value)
+        for name, like in zip(plan.tensors, flatten(fresh), strict=True):
+            state[name] = _follow(opt, p, name, _real(state.get(name, like)), like)
+        tensors = [state[name] for name in plan.tensors]
+        self.named = [(name, t, t.data_ptr()) for name, t in zip(plan.tensors, tensors, strict=True)]
+        self.slot = Slot(real, g, rebuild(fresh, tensors))
         self.contiguous = real.is_contiguous()
         self.executor = opt._executors.choose(chain, self.slot)
-        key = (plan, self.slot.dtypes, self.executor, real.device)
+        key = (chain.structure, self.slot.dtypes, self.executor, real.device)
         self.bucket = opt._buckets.setdefault(key, Bucket(chain, self.executor))
+
+
+def _follow(opt: Optimizer, p: Tensor, name: str, value: Tensor, like: Tensor) -> Tensor:
+    """A state tensor where the parameter is now: a model may be moved or laid out anew between steps."""
+    if value.shape != like.shape:
+        owner = next(owner for owner, q in opt.named_parameters() if q is p)
+        raise RuntimeError(
+            f"{owner!r} has shape {tuple(p.shape)}, but its {name!r} in the state needs another: it has "
+            f"{tuple(value.shape)}. Was the parameter replaced? Forget its state first: del optimizer.state[parameter]."
+        )
+    if value.device == like.device and (value.stride() == like.stride() or value.numel() < 2):
+        return value
+    return torch.empty_like(like, dtype=value.dtype).copy_(value)
 
 
 class Bucket:
@@ -64,6 +93,7 @@ class Bucket:
 
 
 def _real(t: Tensor) -> Tensor:
+    """Complex entries as pairs of real ones."""
     return torch.view_as_real(t.detach()) if t.is_complex() else t
 
 
@@ -122,10 +152,15 @@ def take(opt: Optimizer) -> dict[str, float]:
         cohort.spans = [(b, low, len(slots)) for b, slots in buckets.items() if (low := before.get(b, 0)) < len(slots)]
         rounds = max(rounds, len(cohort.plan.stages))
     metrics: dict[str, float] = {}
-    for r in range(rounds):
-        _measure(r, opt.prefix, cohorts, buckets, metrics)
-    for bucket, slots in buckets.items():
-        bucket.executor.update(bucket.chain, slots)
+    try:
+        for r in range(rounds):
+            _measure(r, opt.prefix, cohorts, buckets, metrics)
+        for bucket, slots in buckets.items():
+            bucket.executor.update(bucket.chain, slots)
+    finally:
+        for slots in buckets.values():
+            for slot in slots:
+                del slot.g  # or zero_grad() would not free it
     for cohort in cohorts:
         cohort.commit()
     torch.autograd.graph.increment_version(params)
@@ -154,7 +189,7 @@ def _gather(opt: Optimizer, index: int) -> list[Cohort]:
             entry = known[id(p)] = Entry(opt, p, g, chain, plan)
         slot, state = entry.slot, entry.state
         if slot.p is not p:  # complex: a view as pairs of real numbers
-            slot.p, g = _real(p), _real(g)
+            slot.p, g = _real(p), _real(g.resolve_conj())
         if not (g.is_contiguous() if entry.contiguous else g.stride() == slot.p.stride()):
             g = torch.empty_like(slot.p, dtype=g.dtype).copy_(g.detach())
         slot.g = g
@@ -174,14 +209,21 @@ def _gather(opt: Optimizer, index: int) -> list[Cohort]:
 
 
 def _current(entry: Entry, p: Tensor, g: Tensor, plan: Layout) -> bool:
-    """Whether nobody has replaced the parameter, its state or its chain since the entry was made."""
+    """Whether nobody has replaced or converted the parameter, its state or its chain since the entry was made."""
     if entry.param is not p or entry.plan is not plan:
         return False
-    state, dtypes = entry.state, entry.slot.dtypes
-    for name, t in entry.named:
-        if state.get(name) is not t:
+    state = entry.state
+    for name, t, address in entry.named:
+        if state.get(name) is not t or t.data_ptr() != address:
             return False
-    return p.dtype is dtypes[0] and g.dtype is dtypes[1] if entry.slot.p is p else p.is_complex()
+    dtypes = entry.dtypes
+    return (
+        p.dtype is dtypes[0]
+        and g.dtype is dtypes[1]
+        and p.shape == entry.shape
+        and (p.is_contiguous() if entry.contiguous else p.stride() == entry.stride)
+        and p.get_device() == entry.device
+    )
 
 
 def _name(group: dict[str, Any], position: int) -> str:

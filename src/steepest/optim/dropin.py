@@ -9,16 +9,13 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from steepest.core.executors import Choice
-from steepest.core.optimizer import Optimizer
+from steepest.core.optimizer import HINTS, Optimizer
 from steepest.core.piece import Kind
 from steepest.gradients import clip_norm as norm_piece
 from steepest.gradients import clip_value as value_piece
 from steepest.gradients import nonfinite as guard_piece
 
 Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
-
-HINTS = ("foreach", "fused", "capturable")
-"""Arguments by which torch.optim's callers choose an implementation; accepted, and left to ``executor``."""
 
 SHARED = """
 
@@ -37,11 +34,13 @@ class DropIn(Optimizer):
     """A finished rule as a ``torch.optim.Optimizer``; a subclass names it: ``class AdamW(DropIn, of=adamw)``."""
 
     assembly: ClassVar[Kind[..., Any]]
-    exports: ClassVar[dict[str, Any]]
-    """What the groups of a state dict say besides, so that torch.optim's class runs the same rule."""
 
-    def __init_subclass__(cls, of: Kind[..., Any], exports: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init_subclass__(
+        cls, of: Kind[..., Any] | None = None, exports: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
         super().__init_subclass__(**kwargs)
+        if of is None:  # a subclass of a finished class (Lightning makes one of each optimizer) is the same rule
+            return
         cls.assembly = of
         cls.exports = exports or {}
         cls.__doc__ = f"{of.__doc__}\n\n    {cls.__doc__}{SHARED}"
@@ -93,10 +92,3 @@ class DropIn(Optimizer):
             gradients=pieces,
             executor=executor,
         )
-
-    def state_dict(self) -> dict[str, Any]:
-        """As torch's; either loads the other's."""
-        own = super().state_dict()
-        for group in own["param_groups"]:
-            group.update(self.exports)
-        return own

@@ -35,6 +35,38 @@ class Slot:
         self.dtypes = (p.dtype, g.dtype, *(t.dtype for t in self.tensors))
 
 
+def dense(t: Tensor) -> bool:
+    """Whether the entries fill a block of memory without gaps or overlap, in whatever order of dimensions.
+
+    >>> dense(torch.zeros(2, 3).t()), dense(torch.zeros(4, 4)[:, :2]), dense(torch.zeros(1).expand(3))
+    (True, False, False)
+    """
+    if t.is_contiguous():
+        return True
+    expected = 1
+    for stride, size in sorted((st, sz) for st, sz in zip(t.stride(), t.shape, strict=True) if sz != 1):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def aligned(slot: Slot) -> bool:
+    """Whether parameter and state are plain memory with entries in one order, so that a loop may run over them."""
+    p = slot.p
+    return (
+        all(
+            t.shape == p.shape
+            and dense(t)
+            and (t.stride() == p.stride() or t.numel() < 2)
+            and t.device == p.device
+            and type(t).__torch_dispatch__ == Tensor.__torch_dispatch__  # a subclass may have no memory of its own
+            for t in (p, *slot.tensors)
+        )
+        and type(slot.g).__torch_dispatch__ == Tensor.__torch_dispatch__
+    )
+
+
 def compute_dtype(slot: Slot) -> torch.dtype:
     """In what precision a slot's step is calculated: float64 if anything is, else float32."""
     return torch.float64 if torch.float64 in slot.dtypes else torch.float32

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from steepest.core.chain import Chain
-from steepest.core.executors.base import Executor, Slot, Sums, compute_dtype
-from steepest.core.executors.native import dense
+from steepest.core.executors.base import Executor, Slot, Sums, aligned, compute_dtype
 from steepest.core.interpret import Interpreter
 from steepest.core.trace import flatten, trace_measure, trace_update
 
@@ -46,10 +45,7 @@ class Blocked(Executor):
         self.programs: dict[Any, tuple[Interpreter, list[int]]] = {}
 
     def accepts(self, chain: Chain, slot: Slot) -> bool:
-        return chain.elementwise and all(
-            t.shape == slot.p.shape and dense(t) and (t.stride() == slot.p.stride() or t.numel() < 2)
-            for t in (slot.p, *slot.tensors)
-        )
+        return chain.elementwise and aligned(slot)
 
     def _program(
         self, chain: Chain, slots: Sequence[Slot], links: tuple[int, ...] | None

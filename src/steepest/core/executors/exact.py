@@ -21,7 +21,8 @@ POWERS = {torch.pow, Tensor.pow, Tensor.__pow__}
 
 def sqrt(x: Tensor) -> Tensor:
     """The correctly rounded square root."""
-    return torch.from_numpy(np.asarray(np.sqrt(x.numpy()))) if x.device.type == "cpu" else torch.sqrt(x)
+    plain = x.device.type == "cpu" and type(x) is Tensor
+    return torch.from_numpy(np.asarray(np.sqrt(x.numpy()))) if plain else torch.sqrt(x)
 
 
 class Exact(TorchFunctionMode):

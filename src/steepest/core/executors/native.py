@@ -9,31 +9,14 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from steepest.core import codegen, toolchain
 from steepest.core.chain import Chain
-from steepest.core.executors.base import Executor, Slot, Sums
+from steepest.core.executors.base import Executor, Slot, Sums, aligned
 from steepest.core.trace import trace_measure, trace_update
 
 SMALL = 16384
 """Below this many entries in all, one thread is faster than waking the others."""
-
-
-def dense(t: Tensor) -> bool:
-    """Whether the entries fill a block of memory without gaps or overlap, in whatever order of dimensions.
-
-    >>> dense(torch.zeros(2, 3).t()), dense(torch.zeros(4, 4)[:, :2]), dense(torch.zeros(1).expand(3))
-    (True, False, False)
-    """
-    if t.is_contiguous():
-        return True
-    expected = 1
-    for stride, size in sorted((st, sz) for st, sz in zip(t.stride(), t.shape, strict=True) if sz != 1):
-        if stride != expected:
-            return False
-        expected *= size
-    return True
 
 
 class Table:
@@ -104,14 +87,12 @@ class Native(Executor):
         self.tables: dict[Any, Table] = {}
 
     def accepts(self, chain: Chain, slot: Slot) -> bool:
-        return chain.elementwise and all(
-            t.device.type == "cpu"
-            and str(t.dtype)[6:] in codegen.STORAGE
-            and t.shape == slot.p.shape
-            and dense(t)
-            and (t.stride() == slot.p.stride() or t.numel() < 2)
-            and (t.dtype != torch.float16 or toolchain.problem("_Float16") is None)  # older compilers lack it
-            for t in (slot.p, *slot.tensors)
+        return (
+            chain.elementwise
+            and slot.p.device.type == "cpu"
+            and aligned(slot)
+            and all(str(dtype)[6:] in codegen.STORAGE for dtype in slot.dtypes)
+            and (torch.float16 not in slot.dtypes or toolchain.problem("_Float16") is None)  # older compilers lack it
         )
 
     def prepare(self, chain: Chain, slot: Slot, links: tuple[int, ...] | None = None) -> Kernel:

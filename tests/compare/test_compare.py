@@ -28,7 +28,7 @@ from steepest.compare.plan import arrange, run_folder
 from steepest.core.errors import RecordError
 from steepest.core.records import CHECKPOINT, EXPERIMENT, METRICS, RESULT, SUMMARY, read_json, write_json
 from steepest.strategy.text import parse
-from steepest.tasks.task import Task
+from steepest.tasks.task import Task, TaskError
 
 FORK = multiprocessing.get_context("fork")
 SGD, ADAM = "sgd(lr=0.1, momentum=0.9)", "adam(lr=0.01)"
@@ -148,7 +148,7 @@ def test_a_second_call_runs_nothing_and_more_seeds_run_only_those(whole: Path, t
         ({"tasks": make(batch_size=8)}, "tasks: points batch_size there 16, here 8"),
         ({"steps": 31}, "tasks: points steps there 30, here 31"),
         ({"seeds": 2}, "seeds: there"),
-        ({"tasks": make(name="other")}, "tasks: points there"),
+        ({"tasks": make(name="other")}, "tasks: 'points' is only there"),
     ],
 )
 def test_the_folder_of_a_different_experiment_is_refused(whole: Path, changed: dict[str, Any], said: str) -> None:
@@ -239,6 +239,18 @@ def test_a_loss_that_becomes_nan_at_step_37_is_a_result(tmp_path: Path) -> None:
     result = read_json(run_folder(tmp_path, "points", "a", 0) / RESULT)
     assert result["status"] == "diverged" and result["message"] == "loss became NaN at step 37"
     assert "'a' diverged on 1 of 1 seed (loss became NaN at step 37)" in board.verdict
+
+
+def test_a_metric_that_fails_is_found_before_anything_runs(tmp_path: Path) -> None:
+    task = make(metrics={"odd": lambda output, batch: batch[7].mean()})
+    with pytest.raises(TaskError, match=r"metric 'odd' on a validation batch failed: IndexError"):
+        board_of(task, SGD, seeds=1, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_task_that_ends_its_process_does_not_end_this_one(tmp_path: Path) -> None:
+    board = board_of(make(loss=lambda output, batch: os._exit(7)), SGD, seeds=1, out=tmp_path)
+    assert "its process ended with exit code 7" in board.verdict
 
 
 def _kill_self() -> None:
@@ -363,7 +375,7 @@ MODULE = """
     data = (x, 3 * x)
 
     def forward(model, batch):
-        if not Path("mark").exists():
+        if model.training and not Path("mark").exists():
             Path("mark").touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return model(batch[0])

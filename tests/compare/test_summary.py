@@ -239,3 +239,22 @@ def test_a_folder_that_is_no_comparison_is_refused(tmp_path: Path) -> None:
     write_json(tmp_path / EXPERIMENT, {"kind": "run"})
     with pytest.raises(RecordError, match="holds a single run"):
         Board.read(tmp_path)
+
+
+def test_the_distance_over_several_tasks_is_said_in_words(tmp_path: Path) -> None:
+    def overall(name: str, scale: float) -> str:
+        three = {"one": {"a": A, "b": B}, "two": {"a": A, "b": B}, "three": {"a": [scale * x for x in A], "b": A}}
+        return str(Board.read(records(tmp_path / name, three)).summary["overall"]["verdict"])
+
+    said = "it is first on 2 of 3, and its values are {} the best of each task in the geometric mean"
+    assert said.format("0.332% off") in overall("little", 1.01)
+    assert said.format("within 0.1% of") in overall("least", 1.0001)
+    assert said.format("a factor of 4.64 off") in overall("much", 100.0)
+
+
+def test_one_strategy_or_no_finished_run_has_no_best(tmp_path: Path) -> None:
+    alone = Board.read(records(tmp_path / "alone", {"one": {"a": A}, "two": {"a": A}}))
+    assert alone.summary["overall"]["verdict"].endswith("'a' stands alone: there is nothing to compare it with.")
+    lost = {"a": ["diverged"] * 5, "b": ["diverged"] * 5}
+    none = Board.read(records(tmp_path / "none", {"one": lost, "two": lost}))
+    assert none.summary["overall"]["verdict"] == "Over 2 tasks, no run finished."

@@ -9,6 +9,8 @@ import os
 import random
 import resource
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -309,3 +311,14 @@ def test_provenance_is_plain_and_names_no_host() -> None:
     assert {"command", "versions", "machine", "commit", "created"} == set(origin)
     assert origin["machine"]["cores"] >= 1 and origin["versions"]["torch"] == torch.__version__
     assert os.uname().nodename not in json.dumps(origin["machine"])
+
+
+@pytest.mark.parametrize("module", ["steepest.cli", "steepest.cli.main"])
+def test_the_command_of_a_module_is_that_of_the_program(module: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", module, "train", "quadratic", "-s", "sgd(lr=0.1)", "--out", "o", "--steps", "3"],
+        check=False, cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = records.read_json(tmp_path / "o" / records.RUN)["command"]
+    assert said == "steepest train quadratic -s 'sgd(lr=0.1)' --out o --steps 3"

@@ -101,7 +101,8 @@ def test_commands_are_understood(page: Path) -> None:
             strategy.parse(text)
         named = given.get("tasks") or given.get("task") or []
         for task in [named] if isinstance(named, str) else named:
-            assert ":" in task or task in tasks.names(), f"{page.name}:{line}: no task {task!r}"
+            if ":" not in task.partition("(")[0]:  # a module of the reader's own is not here
+                tasks.load(task)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

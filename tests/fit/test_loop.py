@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from steepest.core.errors import CheckpointError, RecordError
 from steepest.core.records import CHECKPOINT, METRICS, PREVIOUS, RESULT, RUN, Metrics, read_json, read_metrics
 from steepest.fit import WentBack, fit, resume
-from steepest.tasks.task import Task
+from steepest.tasks.task import Task, TaskError
 
 ADAMW = "adamw(lr=0.01) | warmup_cosine(warmup=0.05) | clip_norm(1.0)"
 SGD = "sgd(lr=0.1, momentum=0.9)"
@@ -459,3 +459,44 @@ def test_a_bar_on_a_terminal_and_silence_elsewhere(
     assert "points" in drawn and "60/60" in drawn and "validation loss" in drawn
     fit(make(), ADAMW, progress=False)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_metric_that_fails_is_found_before_anything_is_written(tmp_path: Path) -> None:
+    task = make(metrics={"accuracy": accuracy, "odd": lambda out, batch: batch[7].mean()})
+    with pytest.raises(
+        TaskError, match=r"metric 'odd' on a validation batch failed: IndexError: .* \(test_loop.py, line"
+    ):
+        fit(task, ADAMW, out=tmp_path / "run", progress=False)
+    assert list((tmp_path / "run").glob("*")) in ([], [tmp_path / "run" / ".lock"])
+    fit(make(), ADAMW, out=tmp_path / "run", progress=False)
+
+
+def test_an_error_on_the_test_split_costs_no_training(tmp_path: Path) -> None:
+    fit(make(), ADAMW, out=tmp_path / "whole", progress=False)
+    torn = make(test=(torch.zeros(8, 3), torch.zeros(8)))
+    with pytest.raises(RuntimeError):
+        fit(torn, ADAMW, out=tmp_path / "parts", progress=False)
+    assert torch.load(tmp_path / "parts" / CHECKPOINT, weights_only=True)["step"] == make().steps
+    fit(make(), ADAMW, out=tmp_path / "parts", resume=True, progress=False)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize(("asked", "width", "used"), [(None, 4, 1), (None, 400_000, 2), (2, 4, 2), (1, 400_000, 1)])
+def test_a_small_model_runs_on_one_thread(asked: int | None, width: int, used: int) -> None:
+    seen = set()
+
+    def forward(module: nn.Module, batch: Any) -> Tensor:
+        if module.training:
+            seen.add(torch.get_num_threads())
+        return module(batch[0])
+
+    def wide() -> nn.Module:
+        return nn.Sequential(nn.Linear(4, width // 2), nn.Linear(width // 2, 3))
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        fit(make(model=wide, forward=forward, steps=2), "sgd(lr=0.01)", threads=asked, progress=False)
+        assert seen == {used} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

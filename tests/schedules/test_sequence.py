@@ -170,8 +170,8 @@ def test_a_warmup_first() -> None:
     ("make", "message"),
     [
         (lambda: sequence(), "needs schedules"),
-        (lambda: sequence(cosine(), step(3)), "2 parts meet at 1 moments"),
-        (lambda: sequence(cosine(), at=[3]), "1 parts meet at 0 moments"),
+        (lambda: sequence(cosine(), step(3)), "2 parts meet at 1 moment; .*e.g. at="),
+        (lambda: sequence(cosine(), at=[3]), "1 part meets at 0 moments"),
         (lambda: sequence(cosine(end=0.1), step(3), step(3), at=[5, 4]), "must increase"),
         (lambda: sequence(cosine(end=0.1), plateau(), at=[5]), "state of its own"),
         (lambda: sequence(cosine(end=0.1), 3, at=[5]), "made of schedules"),  # type: ignore[arg-type]

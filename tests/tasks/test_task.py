@@ -305,7 +305,8 @@ def test_a_check_finds_mistakes_and_changes_nothing() -> None:
         a_task(loss=lambda out, batch: out).check()
     with pytest.raises(TaskError, match="metric 'm'"):
         a_task(metrics={"m": lambda out, batch: out}).check()
-    with pytest.raises(KeyError, match="missing"):
+    where = r"metric 'm' on a validation batch failed: KeyError: 'missing' \(test_task.py, line \d+\)"
+    with pytest.raises(TaskError, match=where):
         a_task(metrics={"m": lambda out, batch: {}["missing"]}).check()
     one = line()
     with pytest.raises(TaskError, match="the same module again"):

@@ -73,7 +73,8 @@ def compare(
     failed = sum(row["failed"] for task in board.summary["tasks"].values() for row in task["leaderboard"])
     if failed:
         complain(
-            f"{failed} runs failed; the report and the result.json of each say why. To try them again: {again(seeds)}"
+            f"{failed} run{'s' if failed > 1 else ''} failed; the report and the result.json of each say why. "
+            f"To try again: {again(seeds)}"
         )
         raise typer.Exit(1)
 
@@ -81,6 +82,8 @@ def compare(
 def _next(summary: Mapping[str, Any], tasks: Sequence[str], more: str) -> str:
     """What to do with this outcome: more seeds where they may decide, else the best strategy of the first task."""
     boards = [task["leaderboard"] for task in summary.values()]
+    if not boards[0][0]["n"]:
+        return "no run of the first task finished; lower the learning rate, or see above what went wrong"
     if any(row["against_best"]["separable"] is not True for rows in boards for row in rows[1:] if row["rank"]):
         return f"more seeds may separate them; only the new ones are run:\n        {more}"
     return command("train", tasks[0], "-s", boards[0][0]["label"], "--out", "runs/best")

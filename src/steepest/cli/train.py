@@ -28,6 +28,10 @@ def train(
         int | None, typer.Option(min=1, help="Length of the run; the task's own if not given.", show_default=False)
     ] = None,
     device: Device = "cpu",
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads on the CPU; one for a small model if not given.", show_default=False),
+    ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the run in this folder.", metavar="DIR", show_default=False)
     ] = None,
@@ -39,13 +43,14 @@ def train(
     from steepest.tasks import load
 
     if resume is not None:
-        if strategy is not None or out is not None or steps is not None:
+        if any(given is not None for given in (strategy, out, steps, threads)):
             raise typer.BadParameter("--resume takes everything from the folder; leave out the rest.")
         folder, run = resume, go_on(resume, task=load(task) if task else None)
     elif task is None or strategy is None or out is None:
         raise typer.BadParameter("a run needs a task, a strategy and a folder: steepest train TASK -s TEXT --out DIR")
     else:
-        folder, run = out, fit(task, parse(strategy).check(), seed=seed, steps=steps, out=out, device=device)
+        parsed = parse(strategy).check()
+        folder, run = out, fit(task, parsed, seed=seed, steps=steps, out=out, device=device, threads=threads)
 
     if run.status == "stopped":
         raise Stopped(f"{run.message}.")

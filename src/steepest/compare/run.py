@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from steepest.compare.board import Board, Render
+from steepest.compare.check import check
 from steepest.compare.display import display
 from steepest.compare.plan import ComparisonError, arrange, ended, refuse_other_comparison
 from steepest.compare.pool import Pool
@@ -56,6 +57,8 @@ def compare(
     folder, keep = (Path(out), None) if out is not None else Board.temporary()
     if folder.exists() and not folder.is_dir():
         raise RecordError(f"{folder} is a file. Give a folder.")
+    for ground in comparison.grounds if device == "cpu" and not (folder / EXPERIMENT).exists() else ():
+        check(ground.task)
     with lock(folder) as held:
         sweep(folder)
         _claim(folder, comparison.record())

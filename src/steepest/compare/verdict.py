@@ -93,17 +93,32 @@ def overall_verdict(tasks: Mapping[str, Record], ranks: Sequence[Record]) -> str
     if len(tasks) == 1:
         return str(next(iter(tasks.values()))["verdict"])
     first = ranks[0]
+    if len(ranks) == 1:
+        return f"Over {len(tasks)} tasks, {first['label']!r} stands alone: there is nothing to compare it with."
+    if not any(row["n"] for task in tasks.values() for row in task["leaderboard"]):
+        return f"Over {len(tasks)} tasks, no run finished."
     said = f"Over {len(tasks)} tasks, {first['label']!r} has the best mean rank, {figure(first['mean_rank'])}"
     tied = [repr(r["label"]) for r in ranks[1:] if r["mean_rank"] == first["mean_rank"]]
     if tied:
         said += f", together with {', '.join(tied)}"
     said += f"; it is first on {first['wins']} of {len(tasks)}"
     if first["geometric_mean"] is not None and first["wins"] < len(tasks):
-        said += f", and its values are {figure(first['geometric_mean'])} times the best in the geometric mean"
+        said += f", and its values are {_off(first['geometric_mean'])} the best of each task in the geometric mean"
     open_ = [name for name, task in tasks.items() if not _decided(task)]
     if open_:
         said += f". First and second are not separable on {', '.join(open_)}"
     return said + "."
+
+
+def _off(ratio: float) -> str:
+    """How far a ratio of at least 1 is from 1, in words.
+
+    >>> _off(1.0421), _off(1.0000001), _off(3.5)
+    ('4.21% off', 'within 0.1% of', 'a factor of 3.5 off')
+    """
+    if ratio < 1.001:
+        return "within 0.1% of"
+    return f"{figure(100 * (ratio - 1))}% off" if ratio < 2 else f"a factor of {figure(ratio)} off"
 
 
 def _decided(task: Record) -> bool:

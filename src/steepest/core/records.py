@@ -394,6 +394,8 @@ def _first_difference(old: Any, new: Any) -> str:
                 return f"number {i + 1}, {_first_difference(a, b)}"
     if isinstance(old, dict) and isinstance(new, dict):
         for key in (*old, *(k for k in new if k not in old)):
+            if key not in new or key not in old:
+                return f"{key!r} is only {'there' if key in old else 'here'}"
             if old.get(key) != new.get(key):
                 return f"{key} {_first_difference(old.get(key), new.get(key))}"
     return f"there {json.dumps(old)}, here {json.dumps(new)}"
@@ -483,10 +485,22 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def command() -> str:
+    """The command that runs here, as it would be typed again: ``python -m steepest.cli`` is ``steepest``."""
+    if not sys.argv:
+        return ""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    module = getattr(spec, "name", "") or ""
+    name = Path(sys.argv[0]).name
+    if module.split(".")[0] == "steepest":
+        name = "steepest"
+    return shlex.join([name, *sys.argv[1:]])
+
+
 def provenance() -> dict[str, Any]:
     """What every record says of its origin: command, versions, machine, commit, time."""
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else "",
+        "command": command(),
         "versions": versions(),
         "machine": machine(),
         "commit": commit(),

@@ -9,7 +9,7 @@ from typing import Any
 
 from steepest.core.errors import RecordError
 from steepest.core.piece import Piece
-from steepest.core.records import EXPERIMENT, lock, read_run, write_json
+from steepest.core.records import EXPERIMENT, RUN, lock, read_run, write_json
 from steepest.fit.loop import train
 from steepest.fit.plan import Plan, begin, refuse_foreign
 from steepest.fit.protocol import Trains
@@ -29,6 +29,7 @@ def fit(
     out: str | Path | None = None,
     resume: bool = False,
     device: str = "cpu",
+    threads: int | None = None,
     eval_every: int | None = None,
     checkpoint_every: int | None = None,
     log_every: int | None = None,
@@ -46,6 +47,8 @@ def fit(
         out: Folder for the record (see ``docs/records.md``); None: nothing is written.
         resume: Go on in a folder that holds this very run; a finished one is read and not repeated.
         device: Where to train, as torch names it.
+        threads: How many torch computes with on the CPU; None: one for a model of fewer than a million numbers, which
+            gains little from more and loses much on a busy machine, else as many as torch is set to.
         eval_every: Steps between evaluations on the validation split; None: the task's own.
         checkpoint_every: Steps between checkpoints; None: every 20 seconds of training, and at the end.
         log_every: Steps between lines of training metrics; None: about 2000 lines a run.
@@ -68,16 +71,25 @@ def fit(
         strategy = Strategy(strategy)
     if log_every == 0:
         raise ValueError("log_every must be a whole number of steps >= 1; given 0.")
-    plan = Plan(task, strategy, seed, label, device, checkpoint_every, log_every or 0, spelling)
+    plan = Plan(task, strategy, seed, label, device, checkpoint_every, log_every or 0, spelling, threads)
     if out is None:
+        _check(plan)
         return train(plan, None, progress=progress, on_step=on_step)
     folder = Path(out)
     refuse_foreign(folder)
     with lock(folder):
+        if not (folder / RUN).exists():
+            _check(plan)
         ended = begin(folder, plan, resume=resume)
         if not (folder / EXPERIMENT).exists():
             write_json(folder / EXPERIMENT, plan.experiment())
         return ended or train(plan, folder, progress=progress, on_step=on_step)
+
+
+def _check(plan: Plan) -> None:
+    """A metric that fails is found before anything is written; on an accelerator the run itself finds it."""
+    if plan.device == "cpu":
+        plan.task.check(training=False)  # the run itself takes a gradient soon
 
 
 def resume(folder: str | Path, *, task: Task | None = None, progress: bool = True) -> Run:
@@ -102,6 +114,7 @@ def resume(folder: str | Path, *, task: Task | None = None, progress: bool = Tru
         out=folder,
         resume=True,
         device=there["device"],
+        threads=there.get("threads"),
         eval_every=there["eval_every"],
         log_every=there["log_every"],
         progress=progress,

@@ -19,6 +19,7 @@ from steepest.fit.progress import Bar
 from steepest.fit.protocol import Steps
 from steepest.fit.run import Run
 from steepest.fit.state import own_random_states
+from steepest.fit.threads import threads, wanted
 from steepest.fit.training import Training
 from steepest.tasks.data import to_device
 from steepest.tasks.task import Task
@@ -38,6 +39,7 @@ def train(
         Stop() as stop,
         Bar(progress, task.name, task.steps) as bar,
         Training.open(plan, folder) as run,
+        threads(wanted(run.model, run.device, plan.threads)),
     ):
         state, optimizer, problem = run.state, run.optimizer, None
         if state.step == 0 or not run.validation:
@@ -47,7 +49,9 @@ def train(
                 with state.timed():
                     loss = one_step(task, run.model, optimizer, to_device(run.batches.batch(state.step), run.device))
             except NonFiniteError as error:  # the strategy says to stop there
-                problem = f"{error} (step {state.step + 1})"
+                problem = f"{error}".rstrip(".")
+                if f"step {state.step + 1}:" not in problem:
+                    problem += f" (step {state.step + 1})"
                 break
             state.step += 1
             if state.step % plan.log_every == 0 or not math.isfinite(loss):
@@ -88,9 +92,10 @@ def _end(run: Training, problem: str | None) -> Run:
             message += f"; go on with: steepest train --resume {shlex.quote(str(run.folder))}"
     else:
         status, message = "finished", state.watch.summary()
-        test = task.evaluate(run.model, "test") if task.test is not None else None
     if status != "diverged":
-        run.checkpoint_at_the_end()
+        run.checkpoint_at_the_end()  # before the test split, so that an error there costs no training
+    if status == "finished" and task.test is not None:
+        test = task.evaluate(run.model, "test")
     result = run.result(status, message, test)
     if run.folder is not None:
         write_json(run.folder / RESULT, result)

@@ -44,6 +44,7 @@ class Plan:
         checkpoint_every: Steps between checkpoints; None: by the clock.
         log_every: Steps between lines of training metrics; 0: about :data:`LINES` lines a run.
         spelling: The text that loads the task; None for one that was made in a script.
+        threads: How many torch computes with; None: one for a small model (see :mod:`steepest.fit.threads`).
     """
 
     task: Task
@@ -54,14 +55,15 @@ class Plan:
     checkpoint_every: int | None = None
     log_every: int = 0
     spelling: str | None = None
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         if self.log_every == 0:
             object.__setattr__(self, "log_every", max(1, self.task.steps // LINES))
-        for name in ("checkpoint_every", "log_every"):
+        for name, of in (("checkpoint_every", " of steps"), ("log_every", " of steps"), ("threads", "")):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} must be a whole number of steps >= 1; given {value!r}.")
+                raise ValueError(f"{name} must be a whole number{of} >= 1; given {value!r}.")
 
     def record(self) -> dict[str, Any]:
         """The content of ``run.json``."""
@@ -79,6 +81,7 @@ class Plan:
             "batch_size": self.task.batch_size,
             "parameters": self.task.parameters(),
             "device": self.device,
+            "threads": self.threads,
         }
 
     def experiment(self) -> dict[str, Any]:

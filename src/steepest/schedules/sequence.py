@@ -63,9 +63,11 @@ class Sequence(Schedule):
         if not self.parts:
             raise HyperparameterError("sequence needs schedules: sequence(cosine(end=0.1), step(every=30), at=(50,)).")
         if len(self.at) != len(self.parts) - 1:
+            n = len(self.parts)
             raise HyperparameterError(
-                f"sequence: {len(self.parts)} parts meet at {len(self.parts) - 1} moments; "
-                f"at={self.at} has {len(self.at)}."
+                f"sequence: {n} part{'s meet' if n > 1 else ' meets'} at {n - 1} moment{'s' if n != 2 else ''}; "
+                f"at={self.at} has {len(self.at)}. "
+                "Say when each later part begins, e.g. at=(0.5,) for half of the run or at=(100,) for step 100."
             )
         if not isinstance(self.restart, bool):
             raise HyperparameterError(f"sequence: restart is True or False; got {self.restart!r}.")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -238,19 +241,45 @@ class Task:
             return False
         return value <= self.target if self.goal == "min" else value >= self.target
 
-    def check(self) -> None:
-        """Train and evaluate on one batch each, so that a mistake shows before a long run and not at its end."""
+    def check(self, *, training: bool = True) -> None:
+        """Train and evaluate on one batch each, so that a mistake shows before a long run and not at its end.
+
+        Args:
+            training: Also take a gradient on a training batch; without it only the evaluation is tried.
+
+        An exception of the task's own code is raised as a :class:`TaskError` that says where it came from.
+        """
         model = self.build(0)
         if self.build(0) is model:
             raise TaskError(
                 f"task {self.name!r}: model() returns the same module again, and every run needs a fresh one."
             )
         with seeded(0, "check"):
-            self.training_loss(model, self.batches(0).batch(0)).backward()  # type: ignore[no-untyped-call]
+            if training:
+                with self._named("training on a batch"):
+                    self.training_loss(model, self.batches(0).batch(0)).backward()  # type: ignore[no-untyped-call]
             model.eval()
             with torch.no_grad():
                 for batch, _ in islice(in_order(self.validation, self.batch_size), 1):
-                    self._measure(model, batch)
+                    with self._named("forward or loss on a validation batch"):
+                        output = self.forward(model, batch)
+                        self._scalar_loss(output, batch)
+                    for name, metric in self.metrics.items():
+                        with self._named(f"metric {name!r} on a validation batch"):
+                            self._scalar_metric(name, metric(output, batch))
+
+    @contextmanager
+    def _named(self, what: str) -> Iterator[None]:
+        """Errors of the task's own code become one that says what was tried, and on which line it failed."""
+        try:
+            yield
+        except SteepestError:
+            raise
+        except Exception as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise TaskError(f"task {self.name!r}: {what} failed: {said}{place}") from error
 
     # ------------------------------------------------------------------------------------------------------- records
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import ctypes
 import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -33,12 +36,19 @@ class NoCompiler(SteepestError):
 
 
 @functools.cache
-def compiler() -> str | None:
-    """The C++ compiler: ``$CXX``, else g++, clang++ or c++; None when there is none or ``STEEPEST_COMPILE=0``."""
+def compiler() -> tuple[str, ...] | None:
+    """The command of the C++ compiler: ``$CXX`` (which may hold arguments, ``ccache g++``), else g++, clang++ or c++.
+
+    None when there is none, or with ``STEEPEST_COMPILE=0``.
+    """
     if os.environ.get("STEEPEST_COMPILE") == "0":
         return None
-    candidates = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
-    return next((path for name in candidates if (path := shutil.which(name))), None)
+    named = os.environ.get("CXX", "").strip()
+    candidates = [[named], shlex.split(named)] if named else [["g++"], ["clang++"], ["c++"]]
+    for program, *arguments in candidates:
+        if path := shutil.which(program):
+            return path, *arguments
+    return None
 
 
 @functools.cache
@@ -57,13 +67,16 @@ def cache_folders() -> Iterator[Path]:
     if os.environ.get("STEEPEST_CACHE"):
         yield Path(os.environ["STEEPEST_CACHE"])
     else:
-        yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "steepest" / "kernels"
+        with contextlib.suppress(RuntimeError):  # a user without a home
+            yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "steepest" / "kernels"
     yield _private()
 
 
 @functools.cache
 def _private() -> Path:
-    return Path(tempfile.mkdtemp(prefix="steepest-"))
+    folder = Path(tempfile.mkdtemp(prefix="steepest-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @functools.cache
@@ -84,9 +97,9 @@ def load(source: str, *, contract: bool = False) -> ctypes.CDLL:
     cxx = compiler()
     if cxx is None:
         raise NoCompiler("no C++ compiler was found (looked for $CXX, g++, clang++, c++)")
-    stat = os.stat(cxx)
+    stats = [(stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, filter(None, map(shutil.which, cxx)))]
     flags = (*COMMON, f"-ffp-contract={'fast' if contract else 'off'}")
-    key = f"{source}\0{cxx} {stat.st_size} {stat.st_mtime_ns}\0{_machine()}\0{flags}{VARIANTS}"
+    key = f"{source}\0{cxx} {stats}\0{_machine()}\0{flags}{VARIANTS}"
     name = hashlib.sha256(key.encode()).hexdigest()[:32] + ".so"
     problem: Exception = NoCompiler("no folder for kernels can be written")
     for folder in cache_folders():
@@ -104,17 +117,17 @@ def load(source: str, *, contract: bool = False) -> ctypes.CDLL:
     raise NoCompiler(f"a kernel could not be stored or loaded: {problem}")
 
 
-def _build(cxx: str, common: tuple[str, ...], source: str, path: Path) -> None:
+def _build(cxx: tuple[str, ...], common: tuple[str, ...], source: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         code, built = Path(scratch) / "kernel.cpp", Path(scratch) / "kernel.so"
         code.write_text(source)
         said = ""
         for flags in VARIANTS:
             run = subprocess.run(
-                [cxx, *common, *flags, str(code), "-o", str(built)], capture_output=True, text=True, check=False
+                [*cxx, *common, *flags, str(code), "-o", str(built)], capture_output=True, text=True, check=False
             )
             if run.returncode == 0:
                 os.replace(built, path)  # whole or not at all, also when several processes build the same kernel
                 return
             said = said or run.stderr
-    raise NoCompiler(f"{cxx} could not build a kernel: {said.strip()[:400]}")
+    raise NoCompiler(f"{' '.join(cxx)} could not build a kernel: {said.strip()[:400]}")

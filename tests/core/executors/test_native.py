@@ -136,3 +136,74 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(tmp_path: Path) -> None:
     occupied.write_text("")
     done = run(STEP, STEEPEST_CACHE=str(occupied / "kernels"))
     assert "without compiled kernels" not in done.stderr
+
+
+def test_a_compiler_command_with_arguments(tmp_path: Path) -> None:
+    launcher = tmp_path / "launcher"
+    launcher.write_text('#!/bin/sh\nexec "$@"\n')
+    launcher.chmod(0o755)
+    compiler = " ".join(toolchain.compiler() or ())
+    done = run(STEP, CXX=f"{launcher} {compiler} -g0", STEEPEST_CACHE=str(tmp_path / "kernels"))
+    assert "without compiled kernels" not in done.stderr
+    assert len(list((tmp_path / "kernels").glob("*.so"))) == 3
+
+
+def test_processes_that_build_the_same_kernel_at_once(tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "STEEPEST_CACHE": str(tmp_path / "kernels")}
+    command = [sys.executable, "-W", "error", "-c", STEP]
+    racers = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert len({racer.communicate()[0] for racer in racers}) == 1
+    assert [racer.returncode for racer in racers] == [0, 0]
+    assert {path.suffix for path in (tmp_path / "kernels").iterdir()} == {".so"}  # nothing half made is left
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("STEEPEST_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    (only,) = toolchain.cache_folders()
+    assert only.is_dir()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_forked_child_steps_on(threads: int) -> None:
+    """The child of a process that ran loops in threads has none of them; waiting for them would never end."""
+    code = f"""
+import os, signal, torch
+from steepest.optim import AdamW
+torch.set_num_threads({threads})
+p = torch.nn.Parameter(torch.linspace(-1, 1, 100_000)); p.grad = torch.linspace(1, -1, 100_000)
+opt = AdamW([p], clip_norm=1.0); opt.step()
+child = os.fork()
+if not child:
+    signal.alarm(20)
+opt.step()
+numbers = p.detach().numpy()
+os.write(1, f"{{numbers[:10].sum()}} {{numbers[-10:].sum()}}\\n".encode())
+if not child:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    first, second = run(code).stdout.splitlines()
+    assert first == second
+
+
+def test_optimizers_in_many_threads() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def work(_: int) -> torch.Tensor:
+        p = nn.Parameter(torch.linspace(-1, 1, 500))
+        opt = AdamW([p], clip_norm=1.0)
+        for t in range(50):
+            p.grad = (p.detach() * t).sin()
+            opt.step()
+        return p.detach()
+
+    native._kernels.clear()
+    with ThreadPoolExecutor(8) as pool:
+        first, *others = pool.map(work, range(8))
+    assert all(torch.equal(first, other) for other in others)

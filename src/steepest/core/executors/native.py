@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import operator
+import os
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +18,34 @@ from steepest.core.trace import trace_measure, trace_update
 
 SMALL = 16384
 """Below this many entries in all, one thread is faster than waking the others."""
+
+
+class Threads:
+    """How many threads a loop may use: as torch, but one in a forked child whose parent had woken OpenMP's.
+
+    A child inherits the record of those threads without the threads, and would wait for them for ever.
+    """
+
+    woken = False
+    lost = False
+
+    @classmethod
+    def count(cls, entries: int) -> int:
+        """Threads for a loop over so many entries."""
+        if entries <= SMALL or cls.lost:
+            return 1
+        threads = torch.get_num_threads()
+        cls.woken = cls.woken or threads > 1
+        return threads
+
+    @classmethod
+    def after_fork(cls) -> None:
+        """In the child: the parent's threads are lost."""
+        cls.lost = cls.woken
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=Threads.after_fork)
 
 
 class Table:
@@ -121,7 +150,7 @@ class Native(Executor):
         k = table.point()
         rows, start = table.addresses
         partial = np.empty((table.chunks, terms)) if terms else None
-        threads = torch.get_num_threads() if table.entries > SMALL else 1
+        threads = Threads.count(table.entries)
         out = None if partial is None else partial.ctypes.data
         kernel.run(len(slots), rows, ctypes.addressof(k), start, out, threads)
         return table, partial

@@ -42,10 +42,16 @@ def test_each_hyperparameter_has_its_own_line() -> None:
         ("clip_norm(1)", "holds no schedule"),
         ("cosine(minimum=-1)", "cosine"),
         ("sgd(lr=0.1) | cosine(on='momentun')", "Did you mean 'momentum'?"),
-        ("step(every='3 epochs')", "steps_per_epoch"),
+        ("step(every='3 epochs')", "Say it with --epoch"),
     ],
 )
 def test_bad_schedules_are_refused(steepest, text: str, said: str, tmp_path: Path) -> None:
     done = steepest("plot-schedule", text)
     assert done.exit_code == 2 and said in done.output, done.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_schedules_that_count_epochs_ask_for_the_option(steepest) -> None:
+    done = steepest("plot-schedule", "step(every=2, by='epoch')", "--steps", "40")
+    assert done.exit_code == 2 and "Say it with --epoch, e.g. --epoch 100." in done.output
+    assert steepest("plot-schedule", "step(every=2, by='epoch')", "--steps", "40", "--epoch", "10").exit_code == 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from steepest.compare import Board, ComparisonError, compare
 from steepest.compare import pool as pools
 from steepest.compare.display import Lines, LiveTable
 from steepest.compare.plan import arrange, run_folder
+from steepest.core.device import DeviceError
 from steepest.core.errors import RecordError
 from steepest.core.records import CHECKPOINT, EXPERIMENT, METRICS, RESULT, SUMMARY, read_json, write_json
 from steepest.strategy.text import parse
@@ -179,6 +182,9 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
         (([make(), make()], SGD), "task 'points' is given twice"),
         ((make(), SGD, 0), "seeds is how many"),
         ((make(), SGD, [0, 0]), "seed '0' is given twice"),
+        ((make(), SGD, 2.0), "seeds is how many"),
+        ((make(), SGD, "3"), "seeds is how many"),
+        ((7, SGD), "7 is no task"),
         ((make(), SGD, [-1]), "all >= 0"),
         ((make(), [3]), "3 is no strategy"),
         ((make(), "clip_norm(1.0)"), "has no rule"),
@@ -192,6 +198,8 @@ def test_bad_arguments_are_refused_before_anything_runs(tmp_path: Path, argument
     assert not (tmp_path / "out").exists()
     with pytest.raises(ComparisonError, match="jobs must be at least 1"):
         board_of(make(), SGD, jobs=0)
+    with pytest.raises(DeviceError, match="cpu always works"):
+        board_of(make(), SGD, device="gpu")
 
 
 def test_the_same_strategy_twice_is_not_separable() -> None:
@@ -363,6 +371,30 @@ def test_damaged_records_of_a_run_are_made_again(whole: Path, tmp_path: Path) ->
 
 
 # fresh processes
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_damaged_experiment_file_is_made_again_and_the_runs_kept(whole: Path, tmp_path: Path, lost: bool) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(whole, folder)
+    path, before = folder / EXPERIMENT, stamps(folder)
+    sound = read_json(path)
+    path.write_bytes(path.read_bytes()[:100])
+    if lost:
+        path.unlink()
+    warned = contextlib.nullcontext() if lost else pytest.warns(UserWarning, match="is not JSON")
+    with warned, pytest.raises(RecordError, match=r"belongs to a different experiment\. steps: there 30, here 31"):
+        board_of(make(steps=31), [SGD, ADAM], seeds=3, out=folder)
+    assert board_of(make(), [SGD, ADAM], seeds=3, out=folder).folder == folder
+    assert stamps(folder) == before
+    again = read_json(path)
+    assert {k: again[k] for k in ("tasks", "strategies", "seeds")} == {
+        k: sound[k] for k in ("tasks", "strategies", "seeds")
+    }
+    (folder / EXPERIMENT).unlink()
+    (folder / "mine.txt").touch()
+    with pytest.raises(RecordError, match=r"holds other files \(mine.txt\)"):
+        board_of(make(), [SGD, ADAM], seeds=3, out=folder)
 
 
 MODULE = """

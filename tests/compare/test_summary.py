@@ -258,3 +258,8 @@ def test_one_strategy_or_no_finished_run_has_no_best(tmp_path: Path) -> None:
     lost = {"a": ["diverged"] * 5, "b": ["diverged"] * 5}
     none = Board.read(records(tmp_path / "none", {"one": lost, "two": lost}))
     assert none.summary["overall"]["verdict"] == "Over 2 tasks, no run finished."
+
+
+def test_equal_means_of_different_runs_are_said_to_be_equal(tmp_path: Path) -> None:
+    board = only(records(tmp_path, {"t": {"a": [0.5, 0.25, 0.75], "b": [0.75, 0.5, 0.25]}}))
+    assert "(3 seeds), the same mean as runner-up 'b' [" in board["verdict"] and "not separable" in board["verdict"]

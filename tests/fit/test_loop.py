@@ -18,9 +18,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from steepest.core.device import DeviceError
 from steepest.core.errors import CheckpointError, RecordError
 from steepest.core.records import CHECKPOINT, METRICS, PREVIOUS, RESULT, RUN, Metrics, read_json, read_metrics
 from steepest.fit import WentBack, fit, resume
+from steepest.strategy import StrategyError
 from steepest.tasks.task import Task, TaskError
 
 ADAMW = "adamw(lr=0.01) | warmup_cosine(warmup=0.05) | clip_norm(1.0)"
@@ -438,6 +440,19 @@ def test_bad_arguments_are_refused() -> None:
         fit(make(), "adamv(lr=0.1)")
     with pytest.raises(LookupError, match="no task 'digit-mlp'"):
         fit("digit-mlp", ADAMW)
+    with pytest.raises(StrategyError, match=r"None is no strategy\. Give a Strategy, its text"):
+        fit("quadratic", None)  # type: ignore[arg-type]
+    with pytest.raises(TaskError, match="3 is no task"):
+        fit(3, ADAMW)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="threads must be a whole number >= 1; given 0"):
+        fit("quadratic", ADAMW, threads=0)
+
+
+@pytest.mark.parametrize("device", ["gpu", "mps" if sys.platform == "linux" else "xpu"])
+def test_a_device_that_is_not_here_is_refused_before_anything_is_written(device: str, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match=rf"no tensor can be put on '{device}' here: .*\. cpu always works"):
+        fit(make(), ADAMW, device=device, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_metrics_stay_open_for_appending(tmp_path: Path) -> None:

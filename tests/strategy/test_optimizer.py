@@ -329,3 +329,42 @@ def test_schedules_and_cosine_share_the_length() -> None:
     assert [opt.scheduler.factors(t)["lr"] for t in range(5)] == pytest.approx(
         [1.0, 0.853553, 0.5, 0.146447, 0.0], abs=1e-6
     )
+
+
+@pytest.mark.parametrize("source", [None, 3])
+def test_what_holds_no_parameters_is_refused_by_name(source: Any) -> None:
+    with pytest.raises(TypeError, match=f"an optimizer takes a model or its parameters; given {source}"):
+        adamw().optimizer(source)
+
+
+def test_a_group_shows_the_values_of_the_newest_step() -> None:
+    net = model()
+    opt = (sgd(0.1) | step(2, 0.5)).optimizer(net)
+    assert [opt.param_groups[0]["lr"], *(g["lr"] for g in run(net, opt, 4))] == [0.1, 0.1, 0.1, 0.05, 0.05]
+    assert opt.param_groups[0]["initial_lr"] == 0.1
+
+
+def test_a_value_set_by_hand_holds_for_one_step_and_a_base_value_for_all() -> None:
+    net = model()
+    opt = (adamw(lr=0.1, betas=(0.8, 0.9)) | step(2, 0.5) | step(2, 0.5, on="beta1")).optimizer(net)
+    run(net, opt, 2)
+    opt.param_groups[0].update(lr=0.7, betas=(0.3, 0.9))
+    seen = run(net, opt, 2)
+    assert [(g["lr"], g["betas"][0]) for g in seen] == [(0.7, 0.3), (0.05, 0.4)]
+    opt.param_groups[0]["initial_lr"] = 0.2
+    assert run(net, opt, 1)[0]["lr"] == 0.05
+
+
+def test_torchs_distributed_checkpoints_leave_the_model_alone() -> None:
+    """They bring state into being by a step with a learning rate of zero."""
+    from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
+
+    s = adamw(lr=0.1) | linear(end=0.0) | clip_norm(1.0)
+    net, twin = model(), model()
+    opt, other = s.optimizer(net, steps=10), s.optimizer(twin, steps=10)
+    run(net, opt, 3)
+    twin.load_state_dict(net.state_dict())
+    set_optimizer_state_dict(twin, other, get_optimizer_state_dict(net, opt))
+    torch.testing.assert_close(list(twin.parameters()), list(net.parameters()), rtol=0, atol=0)
+    assert run(twin, other, 3)[-1]["lr"] == run(net, opt, 3)[-1]["lr"]
+    torch.testing.assert_close(list(twin.parameters()), list(net.parameters()), rtol=0, atol=0)

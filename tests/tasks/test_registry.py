@@ -133,9 +133,9 @@ def test_errors_about_ones_own_module_say_what_is_wrong(here: str, tmp_path: Pat
         TaskError, match="needs_one must be callable without arguments: missing a required argument: 'path'"
     ):
         load(f"{here}:needs_one")
-    with pytest.raises(TaskError, match=r"the result of forgot is a NoneType. It must be a steepest Task"):
+    with pytest.raises(TaskError, match=r"the result of forgot is of type NoneType. It must be a steepest Task"):
         load(f"{here}:forgot")
-    with pytest.raises(TaskError, match=r"number is a int. It must be a steepest Task"):
+    with pytest.raises(TaskError, match=r"number is of type int. It must be a steepest Task"):
         load(f"{here}:number")
 
 

@@ -9,14 +9,12 @@ import typer
 
 def checked(text: str) -> str:
     """The device, if tensors can be put on it here."""
-    import torch
+    from steepest.core.device import DeviceError, usable
 
     try:
-        torch.empty(1, device=text)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise typer.BadParameter(f"no tensor can be put on {text!r} here: {reason}. cpu always works.") from None
-    return text
+        return usable(text)
+    except DeviceError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 Device: TypeAlias = Annotated[str, typer.Option(callback=checked, help="Where to train, as torch names it.")]

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from steepest.cli.console import console, say
-from steepest.schedules.base import Schedule
+from steepest.schedules.base import ClockError, Schedule
 from steepest.strategy import Strategy, StrategyError, parse
 
 COLUMNS = 72
@@ -88,6 +88,12 @@ def plot_schedule(
         common = 1.0
     drawing = console()
     width = min(drawing.width, 100) if drawing.is_terminal else COLUMNS
-    say(schedule_text(items, steps, epoch, common, width=max(24, width)))
+    try:
+        drawn = schedule_text(items, steps, epoch, common, width=max(24, width))
+    except ClockError as error:  # its advice is for a training loop
+        if epoch is not None:
+            raise
+        raise StrategyError(f"{str(error).partition('. ')[0]}. Say it with --epoch, e.g. --epoch 100.") from None
+    say(drawn)
     plot_schedules(items, steps, epoch, out, common)
     say(f"plot: {out}", "bold")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steepest.core.device import usable
 from steepest.core.errors import SteepestError
 from steepest.core.piece import Piece
 from steepest.core.records import SCHEMA, plain, provenance, read_result, refuse_other, slug
@@ -144,7 +145,9 @@ def arrange(
     device: str,
 ) -> Comparison:
     """The comparison that the arguments of :func:`steepest.compare.compare` describe."""
-    grounds = tuple(_ground(t, steps) for t in ([tasks] if isinstance(tasks, (Task, str)) else tasks))
+    grounds = tuple(
+        _ground(t, steps) for t in (tasks if isinstance(tasks, Iterable) and not isinstance(tasks, str) else [tasks])
+    )
     if not grounds:
         raise ComparisonError("no task was given. Name one, e.g. 'digits-mlp'.")
     _no_twins("task", [g.task.name for g in grounds], "Rename one: dataclasses.replace(task, name=...).")
@@ -152,7 +155,7 @@ def arrange(
     if not candidates:
         raise ComparisonError("no strategy was given. Name one, e.g. 'adamw(lr=1e-3) | cosine'.")
     _no_twins("strategy", [c.label for c in candidates], "To run it twice, label it: {'a': ..., 'b': ...}.")
-    return Comparison(grounds, candidates, _seeds(seeds), device)
+    return Comparison(grounds, candidates, _seeds(seeds), usable(device))
 
 
 def _no_twins(what: str, names: Sequence[str], advice: str) -> None:
@@ -194,7 +197,7 @@ def _candidate(given: Any, label: str | None) -> Candidate:
 
 
 def _seeds(given: int | Sequence[int]) -> tuple[int, ...]:
-    seeds = tuple(range(given)) if isinstance(given, int) else tuple(given)
+    seeds = tuple(range(given)) if isinstance(given, int) else tuple(given) if isinstance(given, Iterable) else ()
     if not seeds or any(isinstance(s, bool) or not isinstance(s, int) or s < 0 for s in seeds):
         raise ComparisonError(f"seeds is how many (5), or which ([0, 1, 2]), all >= 0; given {given!r}.")
     _no_twins("seed", [str(s) for s in seeds], "Every seed counts once.")

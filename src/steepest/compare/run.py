@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,28 @@ from typing import Any
 from steepest.compare.board import Board, Render
 from steepest.compare.check import check
 from steepest.compare.display import display
-from steepest.compare.plan import ComparisonError, arrange, ended, refuse_other_comparison
+from steepest.compare.plan import Comparison, ComparisonError, arrange, ended, refuse_other_comparison
 from steepest.compare.pool import Pool
 from steepest.core.errors import RecordError
-from steepest.core.records import EXPERIMENT, cores, lock, read_json, sweep, write_json
+from steepest.core.records import (
+    EXPERIMENT,
+    RUN,
+    SUMMARY,
+    cores,
+    lock,
+    read_json,
+    read_run,
+    refuse_other,
+    sweep,
+    write_json,
+)
+from steepest.fit.plan import SAME, Plan
 from steepest.strategy.value import Strategy
 from steepest.tasks.task import Task
+
+DAMAGED_EXPERIMENT = "experiment.damaged.json"
+OWN = (EXPERIMENT, DAMAGED_EXPERIMENT, SUMMARY, "runs", "logs", "report.html")
+"""What a comparison leaves in its folder."""
 
 
 def compare(
@@ -61,7 +78,7 @@ def compare(
         check(ground.task)
     with lock(folder) as held:
         sweep(folder)
-        _claim(folder, comparison.record())
+        _claim(folder, comparison)
         runs = comparison.jobs(folder)
         done = [job for job in runs if ended(job)]
         there = {job.key for job in done}
@@ -77,15 +94,32 @@ def compare(
     return board
 
 
-def _claim(folder: Path, here: dict[str, Any]) -> None:
+def _claim(folder: Path, comparison: Comparison) -> None:
     """Take a new or empty folder for this comparison, or check that it holds this very comparison."""
-    if (folder / EXPERIMENT).exists():
-        there = read_json(folder / EXPERIMENT)
+    here, path = comparison.record(), folder / EXPERIMENT
+    there = _experiment(path)
+    if there is not None:
         refuse_other_comparison(folder, there, here)
         if there["seeds"] != here["seeds"]:
-            write_json(folder / EXPERIMENT, {**there, "seeds": sorted({*there["seeds"], *here["seeds"]})})
+            write_json(path, {**there, "seeds": sorted({*there["seeds"], *here["seeds"]})})
         return
     others = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
-    if others:
-        raise RecordError(f"{folder} holds other files ({', '.join(others[:3])}). Give a new or empty folder.")
-    write_json(folder / EXPERIMENT, here)
+    if strange := [name for name in others if name not in OWN or "runs" not in others]:
+        raise RecordError(f"{folder} holds other files ({', '.join(strange[:3])}). Give a new or empty folder.")
+    for job in comparison.jobs(folder):  # what experiment.json would have said, each run says of itself
+        if (job.folder / RUN).exists():
+            plan = Plan(job.ground.task, job.candidate.strategy, job.seed, job.candidate.label, comparison.device)
+            refuse_other(job.folder, read_run(job.folder), plan.record(), SAME)
+    write_json(path, here)
+
+
+def _experiment(path: Path) -> dict[str, Any] | None:
+    """What a folder says of itself; None where the file is missing or, with a warning, damaged."""
+    if not path.exists():
+        return None
+    try:
+        return read_json(path)
+    except RecordError as error:
+        warnings.warn(f"{error.args[0].partition('. ')[0]}. It is made again; the runs are kept.", stacklevel=4)
+        path.rename(path.with_name(DAMAGED_EXPERIMENT))
+        return None

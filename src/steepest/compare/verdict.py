@@ -59,6 +59,8 @@ def task_verdict(name: str, task: Record) -> str:
         return f"{head}, exactly as {second['label']!r}: not separable.{_others(ranked)}{_lost(rows)}"
     # behind a lower rank may stand a better mean: the runner-up lost other seeds, or diverged on some
     by = f"{figure(abs(gap))} {better if gap >= 0 else worse} than runner-up {second['label']!r}"
+    if gap == 0:
+        by = f"the same mean as runner-up {second['label']!r}"
     if against["low"] is not None:
         ends = (against["low"], against["high"]) if task["goal"] == "min" else (-against["high"], -against["low"])
         by += f" [{figure(ends[0])}, {figure(ends[1])}]"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from steepest.core.device import usable
 from steepest.core.errors import RecordError
 from steepest.core.piece import Piece
 from steepest.core.records import EXPERIMENT, RUN, lock, read_run, write_json
@@ -15,7 +16,7 @@ from steepest.fit.plan import Plan, begin, refuse_foreign
 from steepest.fit.protocol import Trains
 from steepest.fit.run import Run
 from steepest.strategy.text import parse
-from steepest.strategy.value import Strategy
+from steepest.strategy.value import Strategy, StrategyError
 from steepest.tasks.registry import load
 from steepest.tasks.task import Task
 
@@ -61,14 +62,12 @@ def fit(
         ``run.message`` names the step); Ctrl-C is one too (``"stopped"``, after a checkpoint). Errors of the model, the
         data or the strategy itself are raised.
     """
+    usable(device)
     spelling = task if isinstance(task, str) else None
     changes: dict[str, Any] = {"steps": steps, "eval_every": eval_every}
     changes = {name: value for name, value in changes.items() if value is not None}
     task = dataclasses.replace(load(task), **changes) if changes else load(task)
-    if isinstance(strategy, str):
-        strategy = parse(strategy)
-    elif isinstance(strategy, Piece):
-        strategy = Strategy(strategy)
+    strategy = trainable(strategy)
     if log_every == 0:
         raise ValueError("log_every must be a whole number of steps >= 1; given 0.")
     plan = Plan(task, strategy, seed, label, device, checkpoint_every, log_every or 0, spelling, threads)
@@ -84,6 +83,31 @@ def fit(
         if not (folder / EXPERIMENT).exists():
             write_json(folder / EXPERIMENT, plan.experiment())
         return ended or train(plan, folder, progress=progress, on_step=on_step)
+
+
+def trainable(strategy: Any) -> Trains:
+    """A strategy from its text, a piece of it, or any object that makes optimizers; else an error that says so.
+
+    >>> trainable("sgd(lr=0.1) | cosine")
+    sgd(lr=0.1) | cosine()
+    >>> trainable(None)
+    Traceback (most recent call last):
+    steepest.strategy.value.StrategyError: None is no strategy. Give a Strategy, its text, or an object with \
+optimizer(model, steps=..., steps_per_epoch=...).
+    """
+    if isinstance(strategy, str):
+        return parse(strategy).check()
+    if isinstance(strategy, Piece):
+        strategy = Strategy(strategy)
+    if isinstance(strategy, Strategy):
+        return strategy.check()
+    if not callable(getattr(strategy, "optimizer", None)):
+        raise StrategyError(
+            f"{strategy!r} is no strategy. Give a Strategy, its text, or an object with "
+            "optimizer(model, steps=..., steps_per_epoch=...)."
+        )
+    made: Trains = strategy
+    return made
 
 
 def _check(plan: Plan) -> None:

@@ -38,6 +38,8 @@ def groups(rule: Piece, source: Any, *, decay_all: bool = False, own: Arguments 
     decay 0.1 ['0.weight']
     no_decay 0.0 ['0.bias', '1.weight', '1.bias']
     """
+    if not isinstance(source, nn.Module | Iterable):
+        raise TypeError(f"an optimizer takes a model or its parameters; given {source!r}. Pass the model.")
     if not isinstance(source, nn.Module | Mapping | Tensor):
         source = list(source)
         if source and all(isinstance(item, dict) for item in source):

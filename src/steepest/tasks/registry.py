@@ -87,6 +87,8 @@ def load(text: str | Task) -> Task:
     """
     if isinstance(text, Task):
         return text
+    if not isinstance(text, str):
+        raise TaskError(f"{text!r} is no task. Give a Task, or its text such as 'digits-mlp' or 'my_module:my_task'.")
     match = re.fullmatch(r"\s*([^():]+?)\s*(\(.*\))?\s*", text, re.DOTALL)
     if match is None:
         return load_object(text.strip())
@@ -145,8 +147,8 @@ def load_object(text: str) -> Task:
         path, found = f"the result of {path}", found()
     if not isinstance(found, Task):
         raise TaskError(
-            f"task {text!r}: {path} is a {type(found).__name__}. It must be a steepest Task, or a function without "
-            "arguments that returns one."
+            f"task {text!r}: {path} is of type {type(found).__name__}. It must be a steepest Task, or a function "
+            "without arguments that returns one."
         )
     return found
 

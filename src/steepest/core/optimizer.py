@@ -72,6 +72,9 @@ class Optimizer(torch.optim.Optimizer):
 
     After each step, ``metrics`` holds what the step knew at no extra cost (``grad_norm`` before clipping,
     ``clip_factor``, ``skipped``); ``steps`` counts steps taken and ``skipped_steps`` those refused by a guard.
+
+    With a scheduler, a group shows the values of the newest step (before the first: of the first), and the base values
+    as ``initial_lr``, ... A value set by hand holds for one step; to change the course, set the base value.
     """
 
     exports: ClassVar[Mapping[str, Any]] = {}
@@ -114,6 +117,7 @@ class Optimizer(torch.optim.Optimizer):
         self._entries: dict[int, Entry] = {}
         self._buckets: dict[Any, Bucket] = {}
         self._chains: dict[Any, Chain] = {}
+        self._scheduled: dict[tuple[int, str], Any] = {}
         self._names = {name: tuple(kind.signature.parameters) for name, kind in self.methods.items()}
         self.prefix = len(chain(*(kind.function(**arguments) for kind, arguments in self.gradients)).links)
         self._told = False
@@ -156,6 +160,7 @@ class Optimizer(torch.optim.Optimizer):
     # -- schedules ----------------------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
+        """Set what the schedules say for this step, except where somebody has set another value since the last."""
         if self.scheduler is None:
             return
         for name, factor in self.scheduler.factors(self.steps).items():
@@ -163,16 +168,21 @@ class Optimizer(torch.optim.Optimizer):
                 if name in arguments:
                     arguments[name] = base[name] * factor
             key, place = PAIRS.get(name, (name, None))
-            for group in self.param_groups:
+            for number, group in enumerate(self.param_groups):
                 if key not in group:
                     continue
                 base_value = group.setdefault(f"initial_{key}", group[key])
+                now = group[key] if place is None else group[key][place]
+                if now != self._scheduled.setdefault((number, name), now):
+                    self._scheduled[number, name] = now  # set by hand: it holds for this step
+                    continue
                 if place is None:
-                    group[key] = base_value * factor
+                    group[key] = now = base_value * factor
                 else:
                     values = list(group[key])
-                    values[place] = base_value[place] * factor
+                    values[place] = now = base_value[place] * factor
                     group[key] = tuple(values)
+                self._scheduled[number, name] = now
 
     def observe(self, value: float) -> None:
         """Tell the schedules the newest validation value (reduce on plateau listens)."""

@@ -52,6 +52,11 @@ class Entry:
         self.plan = plan
         self.shape, self.stride, self.device = p.shape, p.stride(), p.get_device()
         self.dtypes = (p.dtype, g.dtype)
+        if p.is_meta and any(plan.stages):
+            raise RuntimeError(
+                f"{_owner(opt, p)!r} has no values (it is on the meta device), so its gradient has no norm. "
+                "Give the model memory first: model.to_empty(device='cpu')."
+            )
         self.state = state = opt.state[p]
         real, g = _real(p), _real(g.resolve_conj())
         fresh = chain.init(real.detach())
@@ -69,12 +74,15 @@ class Entry:
         self.bucket = opt._buckets.setdefault(key, Bucket(chain, self.executor))
 
 
+def _owner(opt: Optimizer, p: Tensor) -> str:
+    return next(name for name, q in opt.named_parameters() if q is p)
+
+
 def _follow(opt: Optimizer, p: Tensor, name: str, value: Tensor, like: Tensor) -> Tensor:
     """A state tensor where the parameter is now: a model may be moved or laid out anew between steps."""
     if value.shape != like.shape:
-        owner = next(owner for owner, q in opt.named_parameters() if q is p)
         raise RuntimeError(
-            f"{owner!r} has shape {tuple(p.shape)}, but its {name!r} in the state needs another: it has "
+            f"{_owner(opt, p)!r} has shape {tuple(p.shape)}, but its {name!r} in the state needs another: it has "
             f"{tuple(value.shape)}. Was the parameter replaced? Forget its state first: del optimizer.state[parameter]."
         )
     if value.device == like.device and (value.stride() == like.stride() or value.numel() < 2):
@@ -181,7 +189,7 @@ def _gather(opt: Optimizer, index: int) -> list[Cohort]:
             continue
         if g.layout is not strided:
             raise RuntimeError(
-                f"{type(opt).__name__} does not support sparse gradients; {_name(group, position)} has one. "
+                f"{type(opt).__name__} does not support sparse gradients; {_owner(opt, p)!r} has one. "
                 "Use nn.Embedding(..., sparse=False), or give that parameter to torch.optim.SparseAdam."
             )
         entry = known.get(id(p))
@@ -224,11 +232,6 @@ def _current(entry: Entry, p: Tensor, g: Tensor, plan: Layout) -> bool:
         and (p.is_contiguous() if entry.contiguous else p.stride() == entry.stride)
         and p.get_device() == entry.device
     )
-
-
-def _name(group: dict[str, Any], position: int) -> str:
-    names = group.get("param_names")
-    return repr(names[position]) if names else f"parameter {position} of its group"
 
 
 def _measure(

@@ -14,7 +14,25 @@ import torch
 
 from steepest.core.chain import Chain, chain
 from steepest.core.piece import Piece
-from steepest.rules import LearningRate, RMSprop, adam, adamw, lion, nadam, nadamw, sgd, sgd_ema, sgdw
+from steepest.rules import (
+    LearningRate,
+    RMSprop,
+    adabelief,
+    adam,
+    adamw,
+    adan,
+    ademamix,
+    adopt,
+    lion,
+    nadam,
+    nadamw,
+    sgd,
+    sgd_ema,
+    sgdw,
+    signsgd,
+    signum,
+    yogi,
+)
 from steepest.testing import Descent
 
 jax = pytest.importorskip("jax")
@@ -50,6 +68,31 @@ def coupled(momentum: Any, lr: float, weight_decay: float) -> Any:
     return optax.chain(optax.add_decayed_weights(weight_decay), momentum, optax.scale(-lr))
 
 
+def warming_ademamix(lr: float, b1: float, b3: float, alpha: float, alpha_warmup: int, b3_warmup: int) -> Any:
+    """optax leaves the warm-ups to schedules (which count from 0); these are the authors', in terms of half-lives."""
+
+    def share(count: Any, warmup: int) -> Any:
+        return jax.numpy.minimum((count.astype("float64") + 1) / warmup, 1.0)
+
+    def slow(count: Any) -> Any:
+        a = share(count, b3_warmup)
+        start, end = (math.log(0.5) / math.log(b) for b in (b1, b3))
+        return 0.5 ** (1 / ((1 - a) * start + a * end))
+
+    scale = optax.contrib.scale_by_ademamix(b1, b3=slow, alpha=lambda count: alpha * share(count, alpha_warmup))
+    return optax.chain(scale, optax.scale(-lr))
+
+
+def yogi_from_rest(lr: float, v0: float, **arguments: Any) -> Any:
+    """optax starts the momentum at ``v0`` too; ours starts at 0."""
+    theirs = optax.scale_by_yogi(initial_accumulator_value=v0, **arguments)
+
+    def init(p: Any) -> Any:
+        return theirs.init(p)._replace(mu=jax.numpy.zeros_like(p))
+
+    return optax.chain(optax.GradientTransformation(init, theirs.update), optax.scale(-lr))
+
+
 CASES = [
     Case(lion(), optax.lion(1e-4, weight_decay=0.0)),
     Case(lion(1e-3, (0.95, 0.98), 0.1), optax.lion(1e-3, 0.95, 0.98, weight_decay=0.1)),
@@ -74,6 +117,30 @@ CASES = [
         chain(RMSprop(0.9, 1e-3, debias=True), LearningRate(0.01)),
         optax.chain(optax.scale_by_rms(0.9, 1e-3, eps_in_sqrt=False, bias_correction=True), optax.scale(-0.01)),
     ),
+    Case(signsgd(0.01), optax.sign_sgd(0.01)),
+    Case(signum(0.01, 0.95), optax.signum(0.01, 0.95)),
+    Case(
+        signum(0.01, 0.5, 0.1), decoupled(optax.chain(optax.ema(0.5, debias=False), optax.scale_by_sign()), 0.01, 0.1)
+    ),
+    Case(adabelief(), optax.adabelief(1e-3)),
+    Case(adabelief(0.1, (0.8, 0.95), 1e-6), optax.adabelief(0.1, 0.8, 0.95, 1e-6, 1e-6)),
+    Case(adopt(), optax.contrib.adopt(1e-3)),
+    Case(adopt(0.01, (0.8, 0.95), 1e-3, 0.1), decoupled(optax.contrib.scale_by_adopt(0.8, 0.95, 1e-3), 0.01, 0.1)),
+    Case(adopt(0.01, (0.9, 0.99), 0.1, clip=False), optax.contrib.adopt(0.01, 0.9, 0.99, 0.1, use_clipping=False)),
+    # optax weighs the difference by 1 - b2 where the authors' code has b2 (see *Differs from*): equal at one half
+    Case(adan(1e-3, (0.98, 0.5, 0.99)), optax.adan(1e-3, b2=0.5, eps_root=0.0)),
+    Case(adan(0.01, (0.9, 0.5, 0.95), 1e-6, 0.1), optax.adan(0.01, 0.9, 0.5, 0.95, 1e-6, 0.0, 0.1)),
+    Case(ademamix(), optax.contrib.ademamix(1e-3, alpha=5.0)),
+    Case(
+        ademamix(0.01, (0.8, 0.95, 0.99), 2.0, 1e-6, 0.1),
+        optax.contrib.ademamix(0.01, 0.8, 0.95, 0.99, 2.0, 1e-6, weight_decay=0.1),
+    ),
+    Case(
+        ademamix(0.01, alpha=8.0, alpha_warmup=10, beta3_warmup=20),
+        warming_ademamix(0.01, 0.9, 0.9999, 8.0, 10, 20),
+    ),
+    Case(yogi(), yogi_from_rest(0.01, 1e-6)),
+    Case(yogi(0.1, (0.8, 0.95), 1e-2, 0.0, 0.1), yogi_from_rest(0.1, 0.1, b1=0.8, b2=0.95, eps=1e-2)),
 ]
 
 

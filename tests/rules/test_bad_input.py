@@ -13,7 +13,9 @@ from steepest.core.piece import ArgumentError, Kind, kinds
 from steepest.rules import adam, adamw, lion, nadam, sgd
 
 KINDS = list(kinds(steepest.rules).values())
-WITH_BETAS = [kind for kind in KINDS if "betas" in kind.signature.parameters]
+BETAS = {k: len(k.signature.parameters["betas"].default) for k in KINDS if "betas" in k.signature.parameters}
+WITH_BETAS = [kind for kind, count in BETAS.items() if count == 2]
+WITH_THREE_BETAS = [kind for kind, count in BETAS.items() if count == 3]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -33,6 +35,21 @@ def test_negative_weight_decay(kind: Kind[..., Any]) -> None:
 @pytest.mark.parametrize("betas", [(0.9,), (0.9, 0.99, 0.999), 0.9, "ab", None])
 def test_betas_are_two(kind: Kind[..., Any], betas: Any) -> None:
     with pytest.raises(HyperparameterError, match=r"betas must be two numbers, got .* Write betas=\(0\.9, 0\.999\)"):
+        kind(betas=betas)
+
+
+@pytest.mark.parametrize("kind", WITH_THREE_BETAS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("betas", [(0.9,), (0.9, 0.99), 0.9, "abc", None])
+def test_betas_are_three(kind: Kind[..., Any], betas: Any) -> None:
+    message = r"betas must be three numbers, got .* Write betas=\(0\.98, 0\.92, 0\.99\)"
+    with pytest.raises(HyperparameterError, match=message):
+        kind(betas=betas)
+
+
+@pytest.mark.parametrize("kind", WITH_THREE_BETAS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize(("betas", "name"), [((1.0, 0.9, 0.9), "beta1"), ((0.9, 0.9, 1), "beta3")])
+def test_three_betas_are_below_1(kind: Kind[..., Any], betas: tuple[float, float, float], name: str) -> None:
+    with pytest.raises(HyperparameterError, match=rf"{name}=.* is outside \[0, 1\)"):
         kind(betas=betas)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,17 +15,27 @@ from steepest.core.chain import Chain, chain
 from steepest.core.piece import Piece
 from steepest.core.rule import Rule
 from steepest.rules import (
+    QHM,
+    AdaBelief,
     Adam,
+    AdamAtan2,
     Adamax,
+    Adan,
+    Adopt,
     AMSGrad,
     EmaMomentum,
     HeavyBall,
+    LaProp,
     Lion,
     NAdam,
+    QHAdam,
     RAdam,
     RMSprop,
+    Sign,
+    Yogi,
     adam,
     adamw,
+    ademamix,
     amsgrad,
     lion,
     nadam,
@@ -32,6 +43,8 @@ from steepest.rules import (
     sgd,
     sgd_ema,
     sgdw,
+    signsgd,
+    signum,
 )
 from steepest.testing import Descent
 
@@ -66,6 +79,18 @@ SAME_BITS: list[tuple[Steps, Steps, str]] = [
         chain(RMSprop(), sgd(0.1, 0.9).build()),
         "RMSprop with momentum is SGD with momentum after RMSprop",
     ),
+    (signum(0.1, 0.0), signsgd(0.1), "Signum without momentum is signSGD"),
+    (lion(0.1, (0.9, 0.9), 0.1), signum(0.1, 0.9, 0.1), "Lion with equal betas is Signum"),
+    (ademamix(0.1, alpha=0.0, weight_decay=0.1), adamw(0.1, weight_decay=0.1), "AdEMAMix with alpha = 0 is AdamW"),
+    (
+        ademamix(0.1, beta3_warmup=5, alpha_warmup=9, alpha=0.0),
+        adamw(0.1, weight_decay=0.0),
+        "AdEMAMix with alpha = 0 is AdamW",
+    ),
+    (Adan(0.9, 0.0, 0.99), Adam(0.9, 0.99), "Adan with beta2 = 0 is Adam"),
+    (QHM(0.9, 0.0), chain(), "QHM with nu = 0 is the gradient"),
+    (QHM(0.9, 1.0), EmaMomentum(0.9), "QHM with nu = 1 is EMA momentum"),
+    (QHM(0.9, 0.9), EmaMomentum(0.9, nesterov=True), "QHM with nu = beta is EMA momentum with Nesterov"),
 ]
 
 EQUAL: list[tuple[Steps, Steps, str]] = [
@@ -80,6 +105,16 @@ EQUAL: list[tuple[Steps, Steps, str]] = [
     (NAdam(0.0, 0.9), Adam(0.0, 0.9), "NAdam with beta1 = 0 is Adam with beta1 = 0"),
     (Adam(0.0, 0.0, 0.0), Lion(0.0, 0.0), "Adam without memory or eps is the sign"),
     (Adamax(0.0, 0.0, 0.0), Lion(0.0, 0.0), "Adamax without memory or eps is the sign"),
+    (QHAdam(0.9, 0.99, 1.0, 1.0), Adam(0.9, 0.99), "QHAdam with both nu = 1 is Adam"),
+    (QHAdam(0.9, 0.99, 0.0, 1.0), Adam(0.0, 0.99), "QHAdam with nu1 = 0 is Adam with beta1 = 0"),
+    (QHAdam(0.9, 0.99, 0.0, 0.0, 0.0), Sign(), "QHAdam with both nu = 0 and no eps is the sign"),
+    (LaProp(0.0, 0.9), Adam(0.0, 0.9, 1e-15), "LaProp with beta1 = 0 is Adam with beta1 = 0"),
+    (
+        LaProp(0.9, 0.0, 0.0),
+        chain(Sign(), EmaMomentum(0.9, debias=True)),
+        "LaProp without memory of sizes or eps is corrected EMA momentum of the sign",
+    ),
+    (AdamAtan2(a=1e8, b=1e8), Adam(eps=0.0), "Adam-atan2 with a = b large is Adam without eps"),
     (RAdam(0.9, 0.5), EmaMomentum(0.9, debias=True), "RAdam with beta2 < 2/3 is corrected EMA momentum for ever"),
 ]
 
@@ -151,3 +186,41 @@ def test_nadam_at_infinite_momentum_decay_has_constant_momentum() -> None:
 def test_lion_steps_are_all_of_one_size() -> None:
     steps = path(lion(0.125), grads()).diff(dim=0).abs()
     assert torch.equal(steps, torch.full_like(steps, 0.125))
+
+
+def test_laprop_is_adam_on_a_steady_gradient() -> None:
+    steady = grads(1) * 20
+    torch.testing.assert_close(path(LaProp(eps=0.0), steady), path(Adam(eps=0.0), steady), rtol=1e-9, atol=1e-9)
+    assert not torch.allclose(path(LaProp(), grads()), path(Adam(), grads()))
+
+
+def test_yogi_from_0_begins_as_adam() -> None:
+    yogi, adam = path(Yogi(0.9, 0.9, 1e-8, 0.0), grads()), path(Adam(0.9, 0.9), grads())
+    assert torch.equal(yogi[0], adam[0])
+    assert not torch.allclose(yogi, adam)
+
+
+def test_adabelief_is_adam_where_momentum_predicts_nothing() -> None:
+    """A gradient after long rest: m is (1 - beta1) g and the surprise beta1 g, so the step is Adam's over beta1."""
+    rule, other, p, g = AdaBelief(0.9, eps=0.0), Adam(0.9, eps=0.0), torch.zeros(6, dtype=torch.float64), grads(1)[0]
+    u, _ = rule.update(g, rule.init(p), p, rule.scalars(1000))
+    v, _ = other.update(g, other.init(p), p, other.scalars(1000))
+    torch.testing.assert_close(u, v / 0.9, rtol=1e-12, atol=0)
+
+
+def test_adopt_does_not_move_at_the_first_step() -> None:
+    for rule in (Adopt(), Adopt(clip=False)):
+        steps = path(rule, grads())
+        assert torch.equal(steps[0], torch.ones(6, dtype=torch.float64))
+        assert bool((steps[1] != 1).all())
+
+
+def test_ademamix_reaches_its_slow_momentum_when_the_warm_up_ends() -> None:
+    rule = ademamix(alpha_warmup=10, beta3_warmup=20).build().links[0]
+    early, late = rule.scalars(5), rule.scalars(20)
+    assert early.alpha == 2.5
+    assert 0.9 < early.beta3 < late.beta3 == 0.9999
+    assert late.alpha == 5.0
+    half_lives = [math.log(0.5) / math.log(rule.scalars(t).beta3) for t in range(1, 21)]
+    gaps = [b - a for a, b in itertools.pairwise(half_lives)]
+    assert max(gaps) == pytest.approx(min(gaps), rel=1e-6)

@@ -14,7 +14,28 @@ import steepest.rules
 from steepest.core.chain import chain
 from steepest.core.piece import classes
 from steepest.core.rule import Rule
-from steepest.rules import Adadelta, Adagrad, Adam, Adamax, AMSGrad, CenteredRMSprop, LearningRate, Lion, NAdam, RMSprop
+from steepest.rules import (
+    AdaBelief,
+    Adadelta,
+    Adagrad,
+    Adam,
+    AdamAtan2,
+    Adamax,
+    Adan,
+    AdEMAMix,
+    Adopt,
+    AMSGrad,
+    CenteredRMSprop,
+    LaProp,
+    LearningRate,
+    Lion,
+    NAdam,
+    QHAdam,
+    RMSprop,
+    Sign,
+    Yogi,
+)
+from steepest.rules.adam_atan2 import arctangent
 from steepest.testing import Descent, rule_variants
 
 torch.set_num_threads(1)
@@ -30,6 +51,15 @@ ADAPTIVE: list[Rule] = [
     CenteredRMSprop(eps=0.0),
     Adagrad(eps=0.0),
     Lion(),
+    Sign(),
+    AdaBelief(eps=0.0),
+    LaProp(eps=0.0),
+    Adopt(eps=0.0),
+    AdamAtan2(),
+    Adan(eps=0.0),
+    AdEMAMix(eps=0.0),
+    QHAdam(nu2=0.9, eps=0.0),
+    Yogi(eps=0.0, initial_accumulator_value=0.0),
 ]
 seeds = st.integers(0, 2**16)
 
@@ -103,3 +133,54 @@ def test_adadelta_steps_do_not_depend_on_the_units_of_the_gradient(seed: int, c:
     gs = draw(seed)
     gs = gs + 0.1 * torch.sign(gs)
     torch.testing.assert_close(path(Adadelta(eps=1e-12), c * gs), path(Adadelta(eps=1e-12), gs), rtol=1e-6, atol=1e-15)
+
+
+@pytest.mark.parametrize("rule", [Sign(), Lion(), AdamAtan2(), AdamAtan2(a=3.0, b=0.5)], ids=repr)
+@given(seed=seeds, power=st.integers(-100, 100))
+def test_rules_without_an_eps_ignore_powers_of_two_to_the_last_bit(rule: Rule, seed: int, power: int) -> None:
+    gs = draw(seed)
+    assert torch.equal(path(rule, gs * 2.0**power), path(rule, gs))
+
+
+@given(seed=seeds, a=st.floats(0.01, 10), b=st.floats(0.01, 10), rare=st.integers(1, 13))
+def test_steps_of_adam_atan2_are_at_most_a_quarter_turn(seed: int, a: float, b: float, rare: int) -> None:
+    gs = draw(seed, 30) * (torch.arange(30)[:, None] % rare == rare - 1)
+    steps = path(AdamAtan2(a=a, b=b), gs).diff(dim=0).abs()
+    assert float(steps.max()) <= a * math.pi / 2 * (1 + 1e-12)
+
+
+@given(y=st.floats(-1e9, 1e9), x=st.floats(0, 1e9))
+def test_the_arctangent_is_the_arctangent(y: float, x: float) -> None:
+    got = arctangent(torch.tensor(y, dtype=torch.float64), torch.tensor(x, dtype=torch.float64))
+    assert float(got) == pytest.approx(math.atan2(y, x), rel=2e-15, abs=1e-300)
+
+
+@given(seed=seeds, late=st.integers(1, 28))
+def test_steps_of_adopt_are_within_its_clip(seed: int, late: int) -> None:
+    """However much larger a gradient is than those before it."""
+    gs = draw(seed, 30)
+    gs[late:] *= 1e9
+    steps = path(Adopt(beta1=0.0), gs).diff(dim=0).abs().amax(dim=1)
+    bounds = torch.tensor([t**0.25 for t in range(1, 30)], dtype=torch.float64)
+    assert bool((steps <= bounds * (1 + 1e-12)).all())
+
+
+@given(seed=seeds, beta2=st.floats(0, 0.9999))
+def test_laprop_steps_are_at_most_the_largest_normalised_gradient(seed: int, beta2: float) -> None:
+    """A weighted mean of g / sqrt(v): at most sqrt of the sum of weights over the last one, whatever beta1 is."""
+    gs = draw(seed, 20)
+    for beta1 in (0.0, 0.5, 0.99):
+        steps = path(LaProp(beta1, beta2, eps=0.0), gs).diff(dim=0).abs()
+        bound = max(math.sqrt((1 - beta2**t) / (1 - beta2)) for t in range(1, 21))
+        assert float(steps.max()) <= bound * (1 + 1e-9)
+
+
+@given(seed=seeds)
+def test_the_divisor_of_yogi_moves_by_a_share_of_the_square(seed: int) -> None:
+    rule, p = Yogi(beta2=0.9), torch.zeros(5, dtype=torch.float64)
+    s = rule.init(p)
+    for t, g in enumerate(draw(seed, 20), start=1):
+        _, new = rule.update(g, s, p, rule.scalars(t))
+        torch.testing.assert_close((new.v - s.v).abs(), 0.1 * g * g, rtol=1e-9, atol=1e-12)
+        assert bool((new.v >= 0).all())
+        s = new

@@ -70,3 +70,47 @@ class Adamax(DropIn, of=rules.adamax):
 
 class Lion(DropIn, of=rules.lion):
     """torch.optim has no such class; the call is in its style."""
+
+
+class SignSGD(DropIn, of=rules.signsgd):
+    """torch.optim has no such class; the call is in its style."""
+
+
+class Signum(DropIn, of=rules.signum):
+    """torch.optim has no such class; the call is in its style."""
+
+
+class AdaBelief(DropIn, of=rules.adabelief):
+    """torch.optim has no such class; the call is in its style."""
+
+
+class LaProp(DropIn, of=rules.laprop):
+    """torch.optim has no such class; the call is in its style."""
+
+
+class ADOPT(DropIn, of=rules.adopt):
+    """torch.optim has no such class; the call is in its style."""
+
+
+class AdamAtan2(DropIn, of=rules.adam_atan2):
+    """torch.optim has no such class; the call is in its style."""
+
+
+class Adan(DropIn, of=rules.adan):
+    """torch.optim has no such class; the call is in its style."""
+
+
+class AdEMAMix(DropIn, of=rules.ademamix):
+    """torch.optim has no such class; the call is in its style."""
+
+
+class Yogi(DropIn, of=rules.yogi):
+    """torch.optim has no such class; the call is in its style."""
+
+
+class QHM(DropIn, of=rules.qhm):
+    """torch.optim has no such class; the call is in its style."""
+
+
+class QHAdam(DropIn, of=rules.qhadam):
+    """torch.optim has no such class; the call is in its style."""

@@ -1,5 +1,7 @@
 """Update rules: one family, one file."""
 
+from steepest.rules.adabelief import AdaBelief as AdaBelief
+from steepest.rules.adabelief import adabelief as adabelief
 from steepest.rules.adadelta import Adadelta as Adadelta
 from steepest.rules.adadelta import adadelta as adadelta
 from steepest.rules.adagrad import Adagrad as Adagrad
@@ -9,14 +11,28 @@ from steepest.rules.adam import AMSGrad as AMSGrad
 from steepest.rules.adam import adam as adam
 from steepest.rules.adam import adamw as adamw
 from steepest.rules.adam import amsgrad as amsgrad
+from steepest.rules.adam_atan2 import AdamAtan2 as AdamAtan2
+from steepest.rules.adam_atan2 import adam_atan2 as adam_atan2
 from steepest.rules.adamax import Adamax as Adamax
 from steepest.rules.adamax import adamax as adamax
+from steepest.rules.adan import Adan as Adan
+from steepest.rules.adan import adan as adan
+from steepest.rules.ademamix import AdEMAMix as AdEMAMix
+from steepest.rules.ademamix import ademamix as ademamix
+from steepest.rules.adopt import Adopt as Adopt
+from steepest.rules.adopt import adopt as adopt
+from steepest.rules.laprop import LaProp as LaProp
+from steepest.rules.laprop import laprop as laprop
 from steepest.rules.learning_rate import LearningRate as LearningRate
 from steepest.rules.lion import Lion as Lion
 from steepest.rules.lion import lion as lion
 from steepest.rules.nadam import NAdam as NAdam
 from steepest.rules.nadam import nadam as nadam
 from steepest.rules.nadam import nadamw as nadamw
+from steepest.rules.quasi_hyperbolic import QHM as QHM
+from steepest.rules.quasi_hyperbolic import QHAdam as QHAdam
+from steepest.rules.quasi_hyperbolic import qhadam as qhadam
+from steepest.rules.quasi_hyperbolic import qhm as qhm
 from steepest.rules.radam import RAdam as RAdam
 from steepest.rules.radam import radam as radam
 from steepest.rules.rmsprop import CenteredRMSprop as CenteredRMSprop
@@ -27,4 +43,9 @@ from steepest.rules.sgd import HeavyBall as HeavyBall
 from steepest.rules.sgd import sgd as sgd
 from steepest.rules.sgd import sgd_ema as sgd_ema
 from steepest.rules.sgd import sgdw as sgdw
+from steepest.rules.signsgd import Sign as Sign
+from steepest.rules.signsgd import signsgd as signsgd
+from steepest.rules.signsgd import signum as signum
 from steepest.rules.weight_decay import WeightDecay as WeightDecay
+from steepest.rules.yogi import Yogi as Yogi
+from steepest.rules.yogi import yogi as yogi

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from steepest.strategy import recipes as _recipes
+from steepest.strategy.pieces import adabelief as adabelief
 from steepest.strategy.pieces import adadelta as adadelta
 from steepest.strategy.pieces import adagrad as adagrad
 from steepest.strategy.pieces import adam as adam
+from steepest.strategy.pieces import adam_atan2 as adam_atan2
 from steepest.strategy.pieces import adamax as adamax
 from steepest.strategy.pieces import adamw as adamw
+from steepest.strategy.pieces import adan as adan
+from steepest.strategy.pieces import ademamix as ademamix
+from steepest.strategy.pieces import adopt as adopt
 from steepest.strategy.pieces import amsgrad as amsgrad
 from steepest.strategy.pieces import clip_norm as clip_norm
 from steepest.strategy.pieces import clip_param_norm as clip_param_norm
@@ -19,6 +24,7 @@ from steepest.strategy.pieces import decay_all as decay_all
 from steepest.strategy.pieces import exp_decay as exp_decay
 from steepest.strategy.pieces import exponential as exponential
 from steepest.strategy.pieces import inverse_sqrt as inverse_sqrt
+from steepest.strategy.pieces import laprop as laprop
 from steepest.strategy.pieces import linear as linear
 from steepest.strategy.pieces import lion as lion
 from steepest.strategy.pieces import multistep as multistep
@@ -31,6 +37,8 @@ from steepest.strategy.pieces import partition as partition
 from steepest.strategy.pieces import plateau as plateau
 from steepest.strategy.pieces import polynomial as polynomial
 from steepest.strategy.pieces import product as product
+from steepest.strategy.pieces import qhadam as qhadam
+from steepest.strategy.pieces import qhm as qhm
 from steepest.strategy.pieces import radam as radam
 from steepest.strategy.pieces import rex as rex
 from steepest.strategy.pieces import rmsprop as rmsprop
@@ -38,6 +46,8 @@ from steepest.strategy.pieces import sequence as sequence
 from steepest.strategy.pieces import sgd as sgd
 from steepest.strategy.pieces import sgd_ema as sgd_ema
 from steepest.strategy.pieces import sgdw as sgdw
+from steepest.strategy.pieces import signsgd as signsgd
+from steepest.strategy.pieces import signum as signum
 from steepest.strategy.pieces import step as step
 from steepest.strategy.pieces import warm_restarts as warm_restarts
 from steepest.strategy.pieces import warmup as warmup
@@ -46,6 +56,7 @@ from steepest.strategy.pieces import warmup_cosine as warmup_cosine
 from steepest.strategy.pieces import warmup_inverse_sqrt as warmup_inverse_sqrt
 from steepest.strategy.pieces import warmup_linear as warmup_linear
 from steepest.strategy.pieces import wsd as wsd
+from steepest.strategy.pieces import yogi as yogi
 from steepest.strategy.value import lift as _lift
 
 algoperf = _lift(_recipes.algoperf)

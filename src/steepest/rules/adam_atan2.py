@@ -1,0 +1,112 @@
+"""Adam-atan2: Adam with an arctangent in place of the division, and no epsilon."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from steepest.core.chain import Chain, chain
+from steepest.core.piece import piece
+from steepest.core.rule import Rule, Scalar, hyper, rule
+from steepest.rules.betas import pair
+from steepest.rules.learning_rate import LearningRate
+from steepest.rules.weight_decay import WeightDecay
+
+SERIES = [(-1) ** n / (2 * n + 1) for n in range(12)]
+"""Of atan(z) / z in powers of z^2: enough for float64 up to z = 0.2."""
+
+
+def arctangent(y: Any, x: Any) -> Any:
+    """``atan2(y, x)`` for x >= 0, by arithmetic alone.
+
+    Libraries disagree about the last digits of theirs; sums, products, quotients and roots are the same everywhere.
+    Two halvings of the angle bring its tangent from at most 1 to at most 0.2.
+
+    >>> arctangent(torch.tensor([1.0, -1.0, 2.0, 0.0]), torch.tensor([1.0, 0.0, 3.0, 0.0]))
+    tensor([ 0.7854, -1.5708,  0.5880,  0.0000])
+    """
+    size = torch.abs(y)
+    large = torch.maximum(size, x)
+    z = torch.minimum(size, x) / torch.where(large > 0, large, 1.0)
+    for _ in range(2):
+        z = z / (1.0 + torch.sqrt(1.0 + z * z))
+    square, series = z * z, SERIES[-1]
+    for term in SERIES[-2::-1]:
+        series = series * square + term
+    angle = 4.0 * (z * series)
+    return torch.sign(y) * torch.where(size > x, math.pi / 2 - angle, angle)
+
+
+@rule
+class AdamAtan2(Rule):
+    r"""Adam whose step is an angle: exactly independent of the gradient's scale, bounded, and without an epsilon.
+
+    .. math::
+        m_t = \beta_1 m_{t-1} + (1 - \beta_1) g_t, \qquad
+        v_t = \beta_2 v_{t-1} + (1 - \beta_2) g_t^2, \qquad
+        u_t = a \operatorname{atan2}\left(\frac{m_t}{1 - \beta_1^t},\ b \sqrt{\frac{v_t}{1 - \beta_2^t}}\right)
+
+    Args:
+        beta1: Weight of the past in the momentum. Unitless, in [0, 1).
+        beta2: Weight of the past in the squared gradient. Unitless, in [0, 1).
+        a: Scale of the angle. Unitless, in [0, inf). At :math:`4/\pi \approx 1.27` a steady gradient gives steps of 1.
+        b: Scale of the divisor. Unitless, in (0, inf). With ``a = b`` both large it is Adam.
+
+    Shapes: ``g``, ``p``, ``u``, ``m`` and ``v`` share one shape. Memory: 8 bytes a parameter.
+    Units: ``u`` is unitless and never above :math:`a \pi / 2`; learning rates are Adam's.
+    Source: Everett et al. 2024, arXiv:2407.05872, on Adam-atan2.
+
+    Example:
+        >>> rule, p = AdamAtan2(), torch.zeros(3)
+        >>> u, s = rule.update(torch.tensor([3.0, -0.5, 0.0]), rule.init(p), p, rule.scalars(1))
+        >>> u
+        tensor([ 0.9975, -0.9975,  0.0000])
+    """
+
+    beta1: Scalar = hyper(default=0.9, bounds="[0, 1)")
+    beta2: Scalar = hyper(default=0.999, bounds="[0, 1)")
+    a: Scalar = hyper(default=1.27, bounds="[0, inf)")
+    b: Scalar = hyper(default=1.0, bounds="(0, inf)")
+
+    class State(NamedTuple):
+        m: Tensor
+        v: Tensor
+
+    class K(NamedTuple):
+        beta1: Scalar
+        beta1_rest: Scalar
+        beta2: Scalar
+        beta2_rest: Scalar
+        m_scale: Scalar
+        v_scale: Scalar
+        a: Scalar
+
+    def init(self, p: Tensor) -> State:
+        return self.State(m=torch.zeros_like(p), v=torch.zeros_like(p))
+
+    def scalars(self, t: Scalar) -> K:
+        m_scale, v_scale = 1 / (1 - self.beta1**t), self.b * (1 - self.beta2**t) ** -0.5
+        return self.K(self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, m_scale, v_scale, self.a)
+
+    def update(self, g: Any, s: State, p: Any, k: K) -> tuple[Any, State]:
+        m = k.beta1 * s.m + k.beta1_rest * g
+        v = k.beta2 * s.v + k.beta2_rest * (g * g)
+        return k.a * arctangent(m * k.m_scale, torch.sqrt(v) * k.v_scale), self.State(m, v)
+
+
+@piece("rule")
+def adam_atan2(
+    lr: float = 1e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    weight_decay: float = 0.0,
+    a: float = 1.27,
+    b: float = 1.0,
+) -> Chain:
+    """Adam-atan2 with decoupled weight decay (times the learning rate).
+
+    Source: arXiv:2407.05872.
+    """
+    return chain(AdamAtan2(*pair(betas), a, b), WeightDecay(weight_decay), LearningRate(lr))

@@ -90,7 +90,7 @@ def plans(draw: Any) -> dict[str, Any]:
                 "moved": {"lr": draw(some.sampled_from([0.01, 0.2]))}
                 | ({key: draw(some.sampled_from(values)) for key, values in moving.items()} if moving else {}),
             }
-            for _ in range(draw(some.integers(1, 5)))
+            for _ in range(draw(some.integers(3, 6)))
         ],
     }
 
@@ -132,7 +132,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @FUZZ

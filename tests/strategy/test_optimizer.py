@@ -368,3 +368,15 @@ def test_torchs_distributed_checkpoints_leave_the_model_alone() -> None:
     torch.testing.assert_close(list(twin.parameters()), list(net.parameters()), rtol=0, atol=0)
     assert run(twin, other, 3)[-1]["lr"] == run(net, opt, 3)[-1]["lr"]
     torch.testing.assert_close(list(twin.parameters()), list(net.parameters()), rtol=0, atol=0)
+
+
+def test_saved_base_values_win_over_those_the_optimizer_was_made_with() -> None:
+    schedules = "step(1, 0.5, on='max_norm') | step(1, 0.5)"
+    net = model()
+    opt = parse(f"sgd(lr=0.1) | clip_norm(4) | {schedules}").optimizer(net)
+    other = parse(f"sgd(lr=0.9) | clip_norm(40) | {schedules}").optimizer(net)
+    run(net, opt, 2)
+    other.load_state_dict(opt.state_dict())
+    run(net, opt, 1), run(net, other, 1)
+    assert other.param_groups[0]["lr"] == opt.param_groups[0]["lr"] == 0.1 / 4
+    assert other.gradients[-1][1] == opt.gradients[-1][1] == {"max_norm": 1.0}

@@ -171,14 +171,7 @@ def _sum_loops(each: Sequence[str], terms: Sequence[str]) -> list[str]:
 
 def _unused(program: Program) -> Program:
     """Drop the nodes that no output needs, so that nothing is loaded in vain."""
-    needed: set[int] = set()
-    todo = [i for _, i in program.outputs]
-    while todo:
-        i = todo.pop()
-        if i not in needed:
-            needed.add(i)
-            todo.extend(program.nodes[i].args)
-    kept = sorted(needed)
+    kept = sorted(program.needed())
     place = {old: new for new, old in enumerate(kept)}
     nodes = tuple(
         Node(n.op, tuple(place[a] for a in n.args), n.sort, n.value) for n in (program.nodes[i] for i in kept)

@@ -78,13 +78,7 @@ class Interpreter:
 
     def _plan(self, device: torch.device) -> None:
         nodes = self.program.nodes
-        needed: set[int] = set()
-        todo = [i for _, i in self.program.outputs]
-        while todo:
-            i = todo.pop()
-            if i not in needed:
-                needed.add(i)
-                todo.extend(nodes[i].args)
+        needed = self.program.needed()
         last = {a: i for i in sorted(needed) for a in nodes[i].args}
         kept = {i for _, i in self.program.outputs}
         read = {str(nodes[i].value): last.get(i, i) for i in needed if nodes[i].op == "input"}

@@ -249,6 +249,7 @@ class Optimizer(torch.optim.Optimizer):
             "steps": self.steps,
             "skipped_steps": self.skipped_steps,
             "gradients": [dict(arguments) for _, arguments in self.gradients],
+            "base_gradients": [dict(arguments) for arguments in self.base_gradients],
             "schedule": self.scheduler.state_dict() if self.scheduler is not None else {},
         }
         for group in own["param_groups"]:
@@ -271,8 +272,9 @@ class Optimizer(torch.optim.Optimizer):
         extra = given.get("steepest", {})
         self.steps = int(extra.get("steps", max((s.get("step", 0) for s in self.state.values()), default=0)))
         self.skipped_steps = int(extra.get("skipped_steps", 0))
-        for (_, arguments), saved in zip(self.gradients, extra.get("gradients", ()), strict=False):
-            arguments.update({n: v for n, v in saved.items() if n in arguments})
+        for key, mine in (("gradients", [a for _, a in self.gradients]), ("base_gradients", self.base_gradients)):
+            for arguments, saved in zip(mine, extra.get(key, ()), strict=False):
+                arguments.update({n: v for n, v in saved.items() if n in arguments})
         if self.scheduler is not None:
             self.scheduler.load_state_dict(extra.get("schedule", {}))
         self._prepare()

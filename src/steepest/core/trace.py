@@ -265,6 +265,17 @@ class Program:
     states: int
     scalars: int
 
+    def needed(self) -> set[int]:
+        """The nodes that some output depends on."""
+        found: set[int] = set()
+        todo = [i for _, i in self.outputs]
+        while todo:
+            i = todo.pop()
+            if i not in found:
+                found.add(i)
+                todo.extend(self.nodes[i].args)
+        return found
+
 
 def _inputs(graph: Graph, state: Any, k: Any) -> tuple[Formula, Formula, Any, Any]:
     s = rebuild(state, [graph.input(f"s{i}") for i in range(len(flatten(state)))])

@@ -135,3 +135,10 @@ def test_a_file_in_the_place_of_the_folder(steepest, tmp_path: Path) -> None:
     done = steepest("train", "quadratic", "-s", "sgd(lr=0.1)", "--out", "x")
     assert done.exit_code == 2 and "x is a file" in done.output
     assert (tmp_path / "x").read_text() == "mine"
+
+
+def test_a_warning_is_a_sentence(shell, mine: str) -> None:
+    process = shell("train", f"{mine}:poisoned", "-s", "sgd(lr=0.1)", "--out", "one")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and "warning: step 3 was" in err and "was skipped" in err
+    assert ".py:" not in err and "optimizer.step()" not in err

@@ -515,3 +515,13 @@ def test_a_small_model_runs_on_one_thread(asked: int | None, width: int, used: i
         assert seen == {used} and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("names", [(CHECKPOINT,), (CHECKPOINT, PREVIOUS)])
+def test_the_result_of_a_finished_run_stands_without_its_checkpoint(tmp_path: Path, names: tuple[str, ...]) -> None:
+    done = fit(make(), ADAMW, out=tmp_path, checkpoint_every=25, progress=False)
+    for name in names:
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-100])
+    with pytest.warns(UserWarning, match=r"checkpoint.pt is damaged.*The result stands; the model of its last step"):
+        again = fit(make(), ADAMW, out=tmp_path, resume=True, progress=False)
+    assert again.result == done.result and again.model is None

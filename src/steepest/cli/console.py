@@ -57,6 +57,12 @@ def complain(text: str) -> None:
     console(stderr=True).print(message, soft_wrap=True)
 
 
+def warn(message: Warning | str) -> None:
+    """Print a warning as a sentence, without the line of code that raised it."""
+    text = Text("warning: ", style="bold yellow").append(Text(" ".join(str(message).split()), style="yellow"))
+    console(stderr=True).print(text, soft_wrap=True)
+
+
 def command(*words: str) -> str:
     """A command as it would be typed.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Annotated
 
 import typer
 
-from steepest.cli.console import guarded, settings
+from steepest.cli.console import guarded, settings, warn
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -70,7 +71,9 @@ _register()
 
 
 def main() -> None:
-    """Run the command line. ``--debug`` may stand anywhere."""
+    """Run the command line. ``--debug`` may stand anywhere; it also shows where a warning comes from."""
+    if "--debug" not in sys.argv:
+        warnings.showwarning = lambda message, *_, **__: warn(message)
     app(args=sorted(sys.argv[1:], key=lambda word: word != "--debug"))
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steepest.core.errors import RecordError
+from torch import nn
+
+from steepest.core.errors import CheckpointError, RecordError
 from steepest.core.records import (
     EXPERIMENT,
     RESULT,
@@ -127,8 +130,19 @@ def begin(folder: Path, plan: Plan, *, resume: bool) -> Run | None:
     if result is None or result["status"] not in ("finished", "diverged"):
         (folder / RESULT).unlink(missing_ok=True)
         return None
+    return Run(result, folder, _trained(folder, plan))
+
+
+def _trained(folder: Path, plan: Plan) -> nn.Module | None:
+    """The model of a run that has ended; None, with a warning, where its last checkpoint is damaged."""
+    try:
+        saved, note = load_checkpoint(folder)
+    except CheckpointError as error:
+        saved, note = None, str(error).partition(". No sound checkpoint")[0]
+    if note:
+        warnings.warn(f"{note.rstrip('.')}. The result stands; the model of its last step is lost.", stacklevel=5)
+        return None
     model = plan.task.build(plan.seed)
-    saved, _ = load_checkpoint(folder)
     if saved is not None:
         model.load_state_dict(saved["model"])
-    return Run(result, folder, model)
+    return model

@@ -105,6 +105,18 @@ def test_a_conjugated_gradient() -> None:
     assert z.tolist() == [-1 + 2j, -3 - 1j]
 
 
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_gradient_whose_sign_is_still_to_be_turned(executor: Choice) -> None:
+    """The imaginary part of a conjugate is a view with a sign; autograd hands it on for a single entry."""
+    a, b = nn.Parameter(torch.ones(())), nn.Parameter(torch.ones(()))
+    opt = SGD([a, b], lr=0.125, executor=executor)
+    (torch.complex(a, b).conj() * torch.tensor(1 + 2j)).real.backward()
+    assert b.grad is not None
+    assert b.grad.is_neg()
+    opt.step()
+    assert (a.item(), b.item()) == (0.875, 0.75)
+
+
 def test_state_that_was_moved_in_place() -> None:
     """``value.data = value.data.to(...)`` over the state is a common idiom: no pointer may be kept."""
     p = nn.Parameter(torch.zeros(64))

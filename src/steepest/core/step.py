@@ -198,7 +198,7 @@ def _gather(opt: Optimizer, index: int) -> list[Cohort]:
         slot, state = entry.slot, entry.state
         if slot.p is not p:  # complex: a view as pairs of real numbers
             slot.p, g = _real(p), _real(g.resolve_conj())
-        if not (g.is_contiguous() if entry.contiguous else g.stride() == slot.p.stride()):
+        if g.is_neg() or not (g.is_contiguous() if entry.contiguous else g.stride() == slot.p.stride()):
             g = torch.empty_like(slot.p, dtype=g.dtype).copy_(g.detach())
         slot.g = g
         step = state["step"]

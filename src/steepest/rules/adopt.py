@@ -89,8 +89,9 @@ def adopt(
     weight_decay: float = 0.0,
     clip: bool = True,
 ) -> Chain:
-    """ADOPT with decoupled weight decay (times the learning rate), from the first step on.
+    """ADOPT with decoupled weight decay (times the learning rate).
 
+    The decay acts from the first step on; the authors' code begins it with the second, when the rule begins to move.
     Source: arXiv:2411.02853, Algorithm 2.
     """
     return chain(Adopt(*pair(betas), eps, clip), WeightDecay(weight_decay), LearningRate(lr))

@@ -72,7 +72,7 @@ def laprop(
     eps: float = 1e-15,
     weight_decay: float = 0.0,
 ) -> Chain:
-    """LaProp with decoupled weight decay (times the learning rate).
+    """LaProp with decoupled weight decay (times the learning rate, which the authors' code leaves out).
 
     Source: arXiv:2002.04839.
     """

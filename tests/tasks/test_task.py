@@ -313,6 +313,19 @@ def test_a_check_finds_mistakes_and_changes_nothing() -> None:
         a_task(model=lambda: one).check()
 
 
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_a_lazy_layer_is_refused_until_it_has_a_shape() -> None:
+    with pytest.raises(TaskError, match=r"'weight' has no shape yet \(a lazy layer\)\. Give the layer its sizes"):
+        a_task(model=lambda: nn.LazyLinear(1)).build()
+
+    def materialised() -> nn.Module:
+        model = nn.LazyLinear(1)
+        model(torch.zeros(2, 1))
+        return model
+
+    assert a_task(model=materialised).parameters() == 2
+
+
 def test_a_task_prints_itself_in_a_line() -> None:
     assert repr(a_task()) == "<Task 'line': 40 steps, 50 samples in 8s, min loss>"
     assert repr(a_task(train=None)) == "<Task 'line': 40 steps, min loss>"

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from steepest.core.errors import SteepestError, UnknownName, did_you_mean
 from steepest.tasks.data import Batches, Data, batches, checked, in_order, length, to_device
@@ -146,6 +147,11 @@ class Task:
             model: Any = self.model()
         if not isinstance(model, nn.Module):
             raise TaskError(f"task {self.name!r}: model() must return a torch module; it returned {model!r}.")
+        if lazy := [name for name, p in model.named_parameters() if is_lazy(p)]:
+            raise TaskError(
+                f"task {self.name!r}: {lazy[0]!r} has no shape yet (a lazy layer). Give the layer its sizes, or run "
+                "one batch through the model before model() returns it."
+            )
         if not any(p.requires_grad for p in model.parameters()):
             raise TaskError(f"task {self.name!r}: model() returned a {type(model).__name__} with nothing to train.")
         return model

@@ -29,9 +29,11 @@ LABELS = frozenset({"params", "param_names", "name", "method", "maximize", *HINT
 
 def _plain(value: Any) -> Any:
     """A hyperparameter as a Python value that can be looked up."""
-    if isinstance(value, Tensor | np.generic):
-        return value.item()
-    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
+    if type(value) in (float, int, bool):  # nearly always
+        return value
+    if isinstance(value, (list, tuple)):
+        return tuple([_plain(v) for v in value])
+    return value.item() if isinstance(value, (Tensor, np.generic)) else value
 
 
 @rule
@@ -143,7 +145,7 @@ class Optimizer(torch.optim.Optimizer):
     def chain(self, group: Mapping[str, Any]) -> Chain:
         """Gradient pieces, then the group's rule, with the hyperparameters as they are now."""
         name = group["method"]
-        values = tuple([v if type(v) is float else _plain(v) for v in map(group.__getitem__, self._names[name])])
+        values = tuple([_plain(v) for v in map(group.__getitem__, self._names[name])])
         shared = tuple([tuple(arguments.values()) for _, arguments in self.gradients])
         key = (name, group["maximize"], values, shared)
         made = self._chains.get(key)

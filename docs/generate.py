@@ -1,6 +1,7 @@
 """Write the tables of the pages from the classes and from measured results: ``python docs/generate.py``.
 
-A page (the README too) marks the place of a table with ``<!-- table: name -->`` and ``<!-- end -->``; what is between is replaced.
+A page (the README too) marks the place of a table with ``<!-- table: name -->`` and ``<!-- end -->``; what is between
+is replaced.
 ``tests/docs/test_tables.py`` fails while a committed page differs from what this script would write.
 """
 

@@ -102,7 +102,7 @@ def test_bad_input_is_one_clear_message(steepest, case: str, tmp_path: Path) -> 
 
 def test_a_task_that_is_no_task(steepest, mine: str) -> None:
     done = steepest("train", f"{mine}:number", "-s", "sgd(lr=0.1)", "--out", "x")
-    assert done.exit_code == 2 and "is a int" in done.output
+    assert done.exit_code == 2 and "is of type int" in done.output
     done = steepest("train", f"{mine}:poissoned", "-s", "sgd(lr=0.1)", "--out", "x")
     assert done.exit_code == 2 and "Did you mean 'poisoned'?" in done.output
 

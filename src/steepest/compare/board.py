@@ -150,4 +150,6 @@ def _to_target(value: dict[str, Any]) -> str:
     if not value["n"]:
         return "-"
     share = f"({value['reached']}/{value['n']})"
-    return f"step {figure(value['steps'])} {share}" if value["steps"] is not None else f"never {share}"
+    if value["steps"] is not None:  # the median, which is there when more than half of the runs arrived
+        return f"step {figure(value['steps'])} {share}"
+    return f"{'seldom' if value['reached'] else 'never'} {share}"

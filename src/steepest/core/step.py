@@ -33,9 +33,9 @@ class Entry:
     """A parameter with its slot and everything about it that stays the same between steps."""
 
     __slots__ = (
+        "address",
         "bucket",
         "contiguous",
-        "device",
         "dtypes",
         "executor",
         "named",
@@ -50,7 +50,7 @@ class Entry:
     def __init__(self, opt: Optimizer, p: Tensor, g: Tensor, chain: Chain, plan: Layout) -> None:
         self.param = p
         self.plan = plan
-        self.shape, self.stride, self.device = p.shape, p.stride(), p.get_device()
+        self.shape, self.stride, self.address = p.shape, p.stride(), p.data_ptr()
         self.dtypes = (p.dtype, g.dtype)
         if p.is_meta and any(plan.stages):
             raise RuntimeError(
@@ -230,7 +230,7 @@ def _current(entry: Entry, p: Tensor, g: Tensor, plan: Layout) -> bool:
         and g.dtype is dtypes[1]
         and p.shape == entry.shape
         and (p.is_contiguous() if entry.contiguous else p.stride() == entry.stride)
-        and p.get_device() == entry.device
+        and p.data_ptr() == entry.address
     )
 
 

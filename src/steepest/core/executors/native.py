@@ -49,13 +49,14 @@ if hasattr(os, "register_at_fork"):
 
 
 class Table:
-    """The pointer table of a list of slots, kept while the list stays the same."""
+    """The pointer table of a list of slots, kept while the list stays the same: a slot's memory does not move."""
 
     def __init__(self, slots: Sequence[Slot]) -> None:
         self.slots = list(slots)
         sizes = np.array([slot.p.numel() for slot in slots], dtype=np.int64)
         self.rows = np.zeros((len(slots), 4 + len(slots[0].tensors)), dtype=np.int64)
         self.rows[:, 0] = sizes
+        self.rows[:, 2] = [slot.p.data_ptr() for slot in slots]
         for j in range(len(slots[0].tensors)):
             self.rows[:, 4 + j] = [slot.tensors[j].data_ptr() for slot in slots]
         self.start = np.zeros(len(slots) + 1, dtype=np.int64)
@@ -71,7 +72,7 @@ class Table:
         return len(slots) == len(self.slots) and all(map(operator.is_, slots, self.slots))
 
     def point(self) -> ctypes.Array[ctypes.c_double]:
-        """Fill in this step's parameters, gradients and scalars; returns the scalars, one block a distinct ``k``."""
+        """Fill in this step's gradients and scalars; returns the scalars, one block a distinct ``k``."""
         cells, width = self.cells, self.rows.shape[1]
         blocks: dict[int, int] = {}
         numbers: list[float] = []
@@ -85,7 +86,6 @@ class Table:
                     for part in k:
                         numbers += part
             cells[at] = offset
-            cells[at + 1] = slot.p.data_ptr()
             cells[at + 2] = slot.g.data_ptr()
             at += width
         return (ctypes.c_double * (len(numbers) or 1))(*numbers)

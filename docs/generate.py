@@ -109,11 +109,15 @@ def adamw_rows() -> Iterator[tuple[str, ...]]:
 def speed_rows() -> Iterator[tuple[str, ...]]:
     """Bandwidth of every rule as a share of torch's fused AdamW, and the speed-up over torch's own class."""
     measured = results("step")["rules"]
-    yield "rule", *(f"{name}: bandwidth" for name in measured), *(f"{name[:3]}: against torch" for name in measured)
+    yield (
+        "rule",
+        *(f"{name}: bandwidth" for name in measured),
+        *(f"{name[:3]}: speed-up over torch's class" for name in measured),
+    )
     for rule in list(next(iter(measured.values())))[1:]:
         rows = [t[rule] for t in measured.values()]
         shares = [f"{row['bandwidth of torch fused AdamW']:.2f}" for row in rows]
-        times = [f"{x:.1f} times faster" if (x := row["times faster than torch"]) else "no such class" for row in rows]
+        times = [f"{x:.2g}" if (x := row["times faster than torch"]) else "no such class" for row in rows]
         yield rule, *shares, *times
 
 

@@ -176,7 +176,7 @@ def _unused(program: Program) -> Program:
     nodes = tuple(
         Node(n.op, tuple(place[a] for a in n.args), n.sort, n.value) for n in (program.nodes[i] for i in kept)
     )
-    return Program(nodes, tuple((name, place[i]) for name, i in program.outputs), program.states, program.scalars)
+    return Program(nodes, tuple((name, place[i]) for name, i in program.outputs), program.states)
 
 
 def names(program: Program) -> list[str]:

@@ -263,7 +263,6 @@ class Program:
     nodes: tuple[Node, ...]
     outputs: tuple[tuple[str, int], ...]
     states: int
-    scalars: int
 
     def needed(self) -> set[int]:
         """The nodes that some output depends on."""
@@ -297,7 +296,7 @@ def trace_update(chain: Any, state: Any, k: Any) -> Program:
         for i, (old, new) in enumerate(zip(before, after, strict=True))
         if graph.lift(new).index != old.index
     ]
-    return Program(tuple(graph.nodes), tuple(outputs), len(before), len(flatten(k)))
+    return Program(tuple(graph.nodes), tuple(outputs), len(before))
 
 
 def measured(chain: Any, links: Sequence[int], g: Any, s: Any, p: Any, k: Any) -> list[Any]:
@@ -316,6 +315,4 @@ def trace_measure(chain: Any, links: Sequence[int], state: Any, k: Any) -> tuple
     terms = [graph.lift(term).index for term in measured(chain, links, g, s, p, numbers)]
     distinct = sorted(set(terms))
     outputs = tuple((f"r{j}", index) for j, index in enumerate(distinct))
-    return Program(tuple(graph.nodes), outputs, len(flatten(state)), len(flatten(k))), [
-        distinct.index(i) for i in terms
-    ]
+    return Program(tuple(graph.nodes), outputs, len(flatten(state))), [distinct.index(i) for i in terms]

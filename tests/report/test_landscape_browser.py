@@ -1,4 +1,4 @@
-"""Landscapes and ranges in a real browser: drawn, silent, moved by their slider, no wider than a phone."""
+"""Landscapes, ranges and layers in a real browser: drawn, silent, moved by their slider, no wider than a phone."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from steepest.landscape import landscape
 from steepest.lr_find import lr_find
+from steepest.normalization import explain_batchnorm
 from steepest.report import draw
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -95,8 +98,14 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw(made, tmp_path_factory.mktemp("pages") / "range.html")
 
 
+@pytest.fixture(scope="module")
+def layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = explain_batchnorm(nn.BatchNorm1d(5), torch.arange(200.0).view(40, 5).sin() + 2)
+    return draw(made, tmp_path_factory.mktemp("pages") / "layer.html")
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-@pytest.mark.parametrize("which", ["walks", "found"])
+@pytest.mark.parametrize("which", ["walks", "found", "layer"])
 def test_everything_is_drawn_in_silence_and_fits(
     which: str, width: int, scheme: str, tab: Callable[..., Tab], request: pytest.FixtureRequest
 ) -> None:

@@ -18,9 +18,9 @@ ITEMS: list[tuple[str, Schedule]] = [("warm up", Warmup(100)), ("cosine", Cosine
 
 
 def spec(page: str) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="figure">(.*?)</script>', page, re.DOTALL)
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     assert found
-    return dict(json.loads(found[1])["figure"])
+    return dict(json.loads(found[1])["figures"]["plot"])
 
 
 def test_draws_every_schedule_with_its_values() -> None:

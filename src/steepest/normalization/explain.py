@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +10,19 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
+from steepest.normalization.spread import spread
+
+SHOWN = 8
+"""So many features are drawn where none are chosen."""
+
 
 @dataclass(frozen=True)
 class BatchNormSteps:
     """Every intermediate value of a batch-norm layer on one batch, in float64; one entry a feature, or as the input.
 
-    Print it for a table, one row a feature; ``steepest.report.batchnorm(...)`` draws it.
+    Print it for a table, one row a feature; ``steepest.report.draw(steps, "layer.html")`` draws the distributions
+    before and after, in training and in evaluation mode, and ``draw(steps.distributions([3, 5]), ...)`` those of two
+    features.
     """
 
     input: Tensor
@@ -60,6 +68,58 @@ class BatchNormSteps:
         width = [max(len(row[j]) for row in (head, *rows)) for j in range(len(head))]
         lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, width, strict=True)) for row in (head, *rows)]
         return "\n".join([f"{self.count} values a feature, eps={self.eps:g}, momentum={self.momentum:g}", *lines])
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What ``steepest.report.draw`` draws: the features whose output differs most between the two modes."""
+        return self.distributions()
+
+    def distributions(self, features: Sequence[int] | None = None) -> dict[str, Any]:
+        """How the values of features lie before the layer and behind it, as plain data.
+
+        Args:
+            features: Which; None: the 8 whose output differs most between the modes (root mean square), in order.
+        """
+        size = len(self.mean)
+        chosen = list(features) if features is not None else self._apart(SHOWN)
+        for i in chosen:
+            if isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < size:
+                raise ValueError(f"features must be whole numbers from 0 to {size - 1}; given {i!r}.")
+        if not chosen:
+            raise ValueError(f"features names none; give some of 0 to {size - 1}, or None for those that differ most.")
+        bad = [i for i in chosen if not bool(self.input[:, i].isfinite().all())]
+        if bad:
+            raise ValueError(f"the input of feature {bad[0]} is not finite everywhere; there is nothing to draw.")
+        return {
+            "kind": "batchnorm",
+            "count": self.count,
+            "size": size,
+            "eps": self.eps,
+            "momentum": self.momentum,
+            "chosen": features is not None,
+            "features": [self._feature(i) for i in chosen],
+        }
+
+    def _apart(self, most: int) -> list[int]:
+        apart = (self.output - self.output_eval).transpose(0, 1).flatten(1).square().mean(1)
+        return sorted(torch.argsort(apart, descending=True, stable=True)[:most].tolist())
+
+    def _feature(self, i: int) -> dict[str, Any]:
+        """The layer is a line in each feature, so what lies behind it is what lies before it, moved and stretched."""
+        before = spread(self.input[:, i])
+        scale, shift = float(self.scale[i]), float(self.shift[i])
+
+        def behind(mean: Tensor, variance: Tensor) -> dict[str, Any]:
+            slope = scale / float((variance[i] + self.eps).sqrt())
+            return before.mapped(slope, shift - slope * float(mean[i])).record()
+
+        told: dict[str, Any] = {"feature": i, "scale": scale, "shift": shift, "before": before.record()}
+        told |= {"mean": float(self.mean[i]), "variance": float(self.variance[i])}
+        told["train"] = behind(self.mean, self.variance)
+        if self.running_mean is not None and self.running_variance is not None:
+            told |= {"running_mean": float(self.running_mean[i]), "running_variance": float(self.running_variance[i])}
+            told["eval"] = behind(self.running_mean, self.running_variance)
+        return told
 
 
 def explain_batchnorm(layer: Any, x: Tensor) -> BatchNormSteps:

@@ -9,6 +9,7 @@ from typing import Any
 
 from steepest.core.errors import RecordError, did_you_mean
 from steepest.core.records import plain, read_json, write_bytes
+from steepest.report.batchnorm import batchnorm_page
 from steepest.report.landscape import landscape_page, path_page
 from steepest.report.range_page import range_page
 
@@ -18,16 +19,18 @@ PAGES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "plane": landscape_page,
     "path": path_page,
     "lr-find": range_page,
+    "batchnorm": batchnorm_page,
 }
 """Which page belongs to which kind of record."""
 FORMATS = (".html", ".json", ".png", ".gif")
 
 
 def draw(picture: Any, path: str | Path) -> Path:
-    """Write a picture or the result of ``lr_find`` as the ending of the path says.
+    """Write a picture, the result of ``lr_find`` or the steps of a batch-norm layer as the ending of the path says.
 
     Args:
-        picture: What ``st.landscape`` or ``st.lr_find`` returned, its record, or the path of a record.
+        picture: What ``st.landscape``, ``st.lr_find`` or ``explain_batchnorm`` returned, its record, or the path of a
+            record.
         path: ``.html``: a page with everything inside; ``.json``: the record, from which the others can be drawn again;
             ``.png``, ``.gif``: an image of the contours with the ways, the latter animated.
     """
@@ -57,5 +60,5 @@ def _record(picture: Any) -> dict[str, Any]:
         return read_json(Path(picture))
     found = picture if isinstance(picture, Mapping) else getattr(picture, "record", None)
     if not isinstance(found, Mapping):
-        raise RecordError(f"{picture!r} is no picture. Give what st.landscape or st.lr_find returned.")
+        raise RecordError(f"{picture!r} is no picture. Give what landscape, lr_find or explain_batchnorm returned.")
     return dict(found)

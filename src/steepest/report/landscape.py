@@ -13,7 +13,7 @@ from steepest.report.figures.base import log_ticks
 from steepest.report.heights import column
 from steepest.report.html import Html, element
 from steepest.report.scene import Scene, Way, nearest, scene
-from steepest.report.standalone import STROKES, asset, standalone
+from steepest.report.standalone import STROKES, standalone, still
 from steepest.report.style import DASHES, colour, dash, ink
 
 SCALES = {
@@ -63,8 +63,6 @@ def landscape_page(record: Mapping[str, Any]) -> str:
         [element("h1", f"{what}: {shown.title}"), element("p", shown.facts, class_="facts")],
         main,
         {"figures": figures, "scales": SCALES, "moments": _moments(shown)},
-        asset("landscape.js"),
-        name="data",
         style=STYLE,
     )
 
@@ -410,13 +408,7 @@ def path_page(record: Mapping[str, Any]) -> str:
             element("p", note, class_="end"),
             element("ul", [element("li", end) for end in ends], class_="end"),
         ],
-        {
-            "figures": {"path": {"data": data, "layout": layout, "moving": [], "heights": []}},
-            "scales": SCALES,
-            "moments": [],
-        },
-        asset("landscape.js"),
-        name="data",
+        still({"path": {"data": data, "layout": layout}}),
         style=STYLE,
     )
 

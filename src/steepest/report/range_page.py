@@ -13,7 +13,7 @@ from steepest.report.curves import rounded, smooth
 from steepest.report.figures.base import log_ticks
 from steepest.report.heights import column
 from steepest.report.html import Html, element
-from steepest.report.standalone import asset, standalone
+from steepest.report.standalone import standalone, still
 from steepest.report.style import colour
 
 NEUTRAL = "#808790"
@@ -103,13 +103,7 @@ def range_page(record: Mapping[str, Any]) -> str:
         f"Range: {title}",
         [element("h1", f"Range: {title}"), element("p", facts, class_="facts")],
         main,
-        {
-            "figures": {"range": {**_figure(record), "moving": [], "heights": []}},
-            "scales": {},
-            "moments": [],
-        },
-        asset("landscape.js"),
-        name="data",
+        still({"range": _figure(record)}),
     )
 
 

@@ -15,27 +15,13 @@ from steepest.core.records import write_bytes
 from steepest.report.braille import braille
 from steepest.report.curves import Array, rounded, thin
 from steepest.report.html import Html, element
-from steepest.report.standalone import STROKES, standalone
+from steepest.report.standalone import STROKES, standalone, still
 from steepest.report.style import DASHES, colour, ink
 
 LOOKED_AT = 20_000
 """Most steps at which a schedule is computed; a longer training is looked at in even strides."""
 POINTS = 1_200
 """Most points of a line on the page."""
-
-_SCRIPT = """"use strict";
-(() => {
-  const { templates, figure } = JSON.parse(document.getElementById("figure").textContent);
-  const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  const touch = window.matchMedia("(pointer: coarse), (max-width: 46rem)").matches;
-  const template = () => templates[dark.matches ? "dark" : "light"];
-  const layout = { ...figure.layout, template: template(), dragmode: touch ? false : "zoom" };
-  const config = { responsive: true, displaylogo: false, displayModeBar: touch ? false : "hover",
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"] };
-  Plotly.newPlot("plot", figure.data, layout, config);
-  dark.addEventListener("change", () => Plotly.relayout("plot", { template: template() }));
-})();
-"""
 
 
 class Plottable(Protocol):
@@ -183,8 +169,7 @@ def _page(drawn: Sequence[Line], total: int, epoch: int | None, base: float) -> 
             element("ul", [_key(line) for line in drawn], class_="key", aria_label="Key"),
             element("details", element("summary", "Values as a table"), _table(drawn, total)),
         ],
-        {"figure": _figure(drawn, base)},
-        _SCRIPT,
+        still({"plot": _figure(drawn, base)}),
     )
 
 

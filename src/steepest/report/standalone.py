@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
@@ -31,18 +32,14 @@ STROKES = {"solid": "none", "dash": "7 4", "dot": "2 3", "dashdot": "7 3 2 3"}
 """The dashes of plotly as SVG has them."""
 
 
-def standalone(
-    title: str, header: Child, main: Child, data: dict[str, Any], script: str, *, name: str = "figure", style: str = ""
-) -> str:
+def standalone(title: str, header: Child, main: Child, data: dict[str, Any], *, style: str = "") -> str:
     """The whole page as text.
 
     Args:
         title: Of the window.
         header: What stands above.
         main: The content, with an element for each figure.
-        data: What the script reads, by its element's name; the templates of both colour schemes are added.
-        script: What draws the figures.
-        name: Of the element with the data.
+        data: What ``figures.js`` reads, see :func:`still`; the templates of both colour schemes are added.
         style: Rules beside the common ones.
     """
     body = element(
@@ -51,8 +48,8 @@ def standalone(
         element("main", main),
         element("noscript", "The plot is drawn by a script inside this file; the key and the table need none."),
         element("script", Html(plotly_source().replace("</script", "<\\/script"))),
-        element("script", script_json({"templates": TEMPLATES, **data}), type="application/json", id=name),
-        element("script", Html(script)),
+        element("script", script_json({"templates": TEMPLATES, **data}), type="application/json", id="data"),
+        element("script", Html(asset("figures.js"))),
     )
     head = element(
         "head",
@@ -64,6 +61,12 @@ def standalone(
         element("style", Html(asset("page.css").replace("FONT", FONT) + STYLE + style)),
     )
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+
+
+def still(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The data of figures in which nothing moves, by the name of their element, as ``figures.js`` reads it."""
+    plain = {name: {**figure, "moving": [], "heights": []} for name, figure in figures.items()}
+    return {"figures": plain, "scales": {}, "moments": []}
 
 
 def asset(name: str) -> str:

@@ -1,20 +1,26 @@
 """Folders in, findings out: comparisons, short runs, damage; and the trial of a suggestion."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
 
 import pytest
+import torch
 
 from steepest.compare import compare
 from steepest.core.errors import RecordError
-from steepest.core.records import FINDINGS, write_json
+from steepest.core.records import FINDINGS, read_checkpoint, write_json
 from steepest.doctor import Finding, Try, diagnose, examine, read, top
+from steepest.doctor.beginning import again, newest
 from steepest.doctor.change import cooled, replaced, scaled, warmed, with_argument, without
 from steepest.doctor.diagnose import grouped
 from steepest.doctor.trial import trials
 from steepest.fit import fit
+from steepest.fit.loop import one_step
 from steepest.strategy import parse
+from steepest.tasks import load
+from steepest.tasks.randomness import seed_all
 
 
 def test_findings_are_kept_and_read_back(made) -> None:
@@ -206,3 +212,82 @@ def test_a_task_without_a_name_is_asked_for(made) -> None:
     run = read(made(loss=2.0))
     with pytest.raises(RecordError, match="task="):
         trials(run, examine(run).findings)
+
+
+# -------------------------------------------------------------------------------------------- from a checkpoint
+
+
+def checkpointed(folder: Path, strategy: str = "adam(lr=1e-2) | cosine", every: int = 40) -> Path:
+    fit("digits-mlp", strategy, steps=120, out=folder, checkpoint_every=every, monitor="off", progress=False)
+    return folder
+
+
+def test_the_run_at_a_step_is_what_its_checkpoint_holds(tmp_path: Path) -> None:
+    folder = checkpointed(tmp_path / "run", every=80)  # the one before the end
+    there = newest(folder, 120, left=40)
+    assert there is not None and there.step == 80
+    made = again(load("digits-mlp"), "adam(lr=1e-2) | cosine", 0, 120, 80)
+    assert all(torch.equal(value, made.model[name]) for name, value in there.model.items())
+    for one, other in zip(there.optimizer["state"].values(), made.optimizer["state"].values(), strict=True):
+        assert all(torch.equal(torch.as_tensor(one[key]), torch.as_tensor(other[key])) for key in one)
+    assert newest(folder, 120, left=41) is None and newest(tmp_path, 120, left=0) is None
+
+
+def test_a_run_that_goes_on_from_a_checkpoint_ends_as_if_it_had_never_stopped(tmp_path: Path) -> None:
+    """With the run's own order of data: steps 81 to 120 of the schedule, Adam's averages and its count of steps."""
+    folder = checkpointed(tmp_path / "run", every=80)
+    there, task = newest(folder, 120, left=40), load("digits-mlp")
+    assert there is not None
+    model = there.task(task).build(0)
+    batches = task.batches(0)
+    optimizer = there.strategy("adam(lr=1e-2) | cosine").optimizer(model, steps_per_epoch=batches.steps_per_epoch)
+    seed_all(0)
+    for i in range(80, 120):
+        one_step(task, model, optimizer, batches.batch(i))
+    end = read_checkpoint(folder / "checkpoint.pt")
+    assert end["step"] == 120
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, end["model"][name], rtol=1e-5, atol=1e-6)
+
+
+def test_trials_go_on_from_a_checkpoint_where_there_is_room(tmp_path: Path) -> None:
+    folder = checkpointed(tmp_path / "run", every=80)
+    run = read(folder)
+    finding = Finding("lr_high", "fact", "costly", "", test=Try("", "adam(lr=1e-3) | cosine"))
+    late = dataclasses.replace(finding, rule="no_warmup", test=Try("", "adam(lr=1e-3) | cosine", early=True))
+    other = dataclasses.replace(finding, rule="batchnorm", test=Try("", "adam(lr=1e-2) | cosine | ema(decay=0.9)"))
+    heard: list[str] = []
+    done = trials(run, [finding, late, other], folder=folder, steps=40, seeds=2, said=heard.append)
+    assert [(t.rule, t.begun, t.steps) for t in done] == [
+        ("lr_high", 80, (40, 40)),
+        ("no_warmup", 0, (40, 40)),
+        ("batchnorm", 0, (40, 40)),
+    ]
+    assert "from step 80" in done[0].said and "from step" not in done[1].said
+    assert len(heard) == 5, "both baselines once, and three others"
+    begun, fresh = done[0].values[0], done[1].values[0]
+    assert all(a is not None and b is not None and a < b for a, b in zip(begun, fresh, strict=True))
+    (short,) = trials(run, [finding], folder=folder, seeds=2)
+    assert short.begun == 0, "a trial of 120 steps has no room behind step 80"
+
+
+def test_a_trial_begins_where_it_is_told_to(tmp_path: Path) -> None:
+    folder = checkpointed(tmp_path / "run", every=80)
+    run = read(folder)
+    finding = Finding("lr_high", "fact", "costly", "", test=Try("", "adam(lr=1e-3) | cosine"))
+    heard: list[str] = []
+    (made,) = trials(run, [finding], folder=folder, begin=100, seeds=2, said=heard.append)
+    assert made.begun == 100 and made.steps == (20, 20) and heard[0] == "100 steps of the run again"
+    (there,) = trials(run, [finding], folder=folder, begin=80, steps=20, seeds=2, said=heard.append)
+    assert there.begun == 80 and not any("80 steps of the run again" in words for words in heard)
+    (start,) = trials(run, [finding], folder=folder, begin=0, steps=20, seeds=2)
+    assert start.begun == 0
+    for wrong in (120, 500):
+        with pytest.raises(RecordError, match="from 0 to 119"):
+            trials(run, [finding], folder=folder, begin=wrong)
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    folder = checkpointed(tmp_path / "run", every=40)
+    (folder / "checkpoint.previous.pt").write_bytes(b"torn")
+    assert newest(folder, 120, left=40) is None

@@ -29,6 +29,17 @@ def doctor(
         int | None,
         typer.Option(min=1, help="Length of a trial; 300, or a whole run where it takes one.", show_default=False),
     ] = None,
+    begin: Annotated[
+        int | None,
+        typer.Option(
+            "--from",
+            min=0,
+            metavar="STEP",
+            help="Step of the run that trials go on from; 0: the start. If not given its newest checkpoint, where that "
+            "leaves room for a trial, else the start.",
+            show_default=False,
+        ),
+    ] = None,
     task: Annotated[
         str | None,
         typer.Option(help="The task, for a run whose task has no name.", metavar="MODULE:TASK", show_default=False),
@@ -59,6 +70,8 @@ def doctor(
             found[0].evidence,
             found[0].findings,
             task=load(task) if task else None,
+            folder=folder,
+            begin=begin,
             seeds=seeds,
             steps=steps,
             said=quiet,

@@ -20,12 +20,14 @@ class Try:
         strategy: The whole strategy to run, as text that parses; None where no strategy mends it.
         steps: Length of the trial; None: long enough to see it (the trial chooses).
         whole: Whether only a run of full length shows it.
+        early: Whether only a run from the start shows it.
     """
 
     words: str
     strategy: str | None = None
     steps: int | None = None
     whole: bool = False
+    early: bool = False
 
 
 @dataclass(frozen=True)

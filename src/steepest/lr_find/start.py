@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from steepest.core.errors import NonFiniteError
+from steepest.fit.carry import carry
 from steepest.fit.loop import one_step
 from steepest.fit.threads import threads, wanted
 from steepest.strategy.value import Strategy
@@ -135,14 +136,8 @@ class Start:
     def _optimizer(self, strategy: Strategy, steps: int) -> Any:
         """A fresh optimizer; after some training with the state that this left, and its own hyperparameters."""
         made: Any = strategy.optimizer(self.model, steps=self.after + steps, steps_per_epoch=self.epoch)
-        if self.optimizer is None:
-            return made
-        own, there = made.state_dict(), copy.deepcopy(self.optimizer)
-        own["state"] = there["state"]
-        for name in ("steps", "skipped_steps", "evaluations", "memory"):
-            if name in there.get("steepest", {}):
-                own["steepest"][name] = there["steepest"][name]
-        made.load_state_dict(own)
+        if self.optimizer is not None:
+            carry(made, self.optimizer)
         return made
 
     @contextmanager

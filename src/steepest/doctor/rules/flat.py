@@ -46,5 +46,5 @@ def look(run: Evidence) -> Finding | None:
         span(run.loss),
         {"start": start, "end": end, "bound": FELL},
         SOURCE,
-        Try(words, str(lower) if lower else None),
+        Try(words, str(lower) if lower else None, early=True),
     )

@@ -26,7 +26,7 @@ def look(run: Evidence) -> Finding | None:
     if run.strategy is None or any("warmup" in str(p) or p.name in ("one_cycle", "noam_decay") for p in schedules):
         return None
     other = warmed(run.strategy, LENGTH)
-    test = Try(f"a warm-up over {100 * LENGTH:g} % of the steps", str(other) if other else None)
+    test = Try(f"a warm-up over {100 * LENGTH:g} % of the steps", str(other) if other else None, early=True)
     start, loss = beginning(run), early(run, run.loss.finite, SOON).smooth(BY_EPOCH)
     end = late(run, run.loss).mean()
     if not len(loss) or not end < BACK * start:

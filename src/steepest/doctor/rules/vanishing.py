@@ -24,7 +24,7 @@ def look(run: Evidence) -> Finding | None:
     medians = {name: m for name, series in weights.items() if (m := early(run, series).median()) > 0}
     other = scaled(run.strategy, "lr", 3) if run.strategy else None
     words = "normalise between the layers, or join them by residual connections; activations that saturate less"
-    test = Try(words, str(other) if other else None)
+    test = Try(words, str(other) if other else None, early=True)
     if len(medians) >= 3:
         names = list(medians)
         first, rest = medians[names[0]], max(medians[name] for name in names[1:])

@@ -30,7 +30,8 @@ def test_the_public_names_are_these() -> None:
     """A new name at the front door is a decision: it is written here too."""
     rooms = {"gradients", "normalization", "optim", "report", "rules", "schedules", "tasks", "testing", "wrappers"}
     values = {"Precision", "Strategy", "Task", "__version__", "bytes_per_parameter", "compare", "fit", "parse"}
-    assert set(st.__all__) == values | rooms | {"doctor", "landscape", "lr_find", "monitor"}
+    spaces = {"choice", "default_space", "log", "near_one", "space"}
+    assert set(st.__all__) == values | rooms | spaces | {"doctor", "landscape", "lr_find", "monitor"}
 
 
 def test_every_piece_and_recipe_is_at_the_door() -> None:

@@ -12,6 +12,8 @@ What stands at this door:
 - every piece and every recipe, as a function that returns a strategy: ``st.adamw(lr=1e-3)``, ``st.transformer()``;
 - :func:`parse` and :class:`Strategy`, :class:`Task`, and the verbs :func:`fit`,
   :func:`compare`, :func:`landscape`, :func:`lr_find` and :func:`monitor`;
+- :func:`space`, a strategy with ranges in it (:func:`log`, :func:`near_one`, :func:`choice`), and
+  :func:`default_space`, the usual one around a strategy;
 - :class:`Precision`, in what weights and state are kept, and :func:`bytes_per_parameter`, what that costs;
 - the rooms with everything else: ``st.rules.Adam``, ``st.optim.AdamW``, ``st.tasks.load("digits-cnn")``.
 
@@ -32,19 +34,24 @@ __all__ = [
     "Task",
     "__version__",
     "bytes_per_parameter",
+    "choice",
     "compare",
+    "default_space",
     "doctor",
     "fit",
     "gradients",
     "landscape",
+    "log",
     "lr_find",
     "monitor",
+    "near_one",
     "normalization",
     "optim",
     "parse",
     "report",
     "rules",
     "schedules",
+    "space",
     "tasks",
     "testing",
     "wrappers",
@@ -59,7 +66,10 @@ if TYPE_CHECKING:
     from steepest.lr_find import lr_find
     from steepest.monitor import monitor
     from steepest.strategy import Strategy, parse
+    from steepest.strategy.dimension import choice, log, near_one
     from steepest.strategy.front import *  # noqa: F403
+    from steepest.strategy.space import space
+    from steepest.strategy.usual import default_space
     from steepest.tasks import Task
 
 _VALUES = {
@@ -67,7 +77,12 @@ _VALUES = {
     "Strategy": "steepest.strategy",
     "Task": "steepest.tasks",
     "bytes_per_parameter": "steepest.core.precision",
+    "choice": "steepest.strategy.dimension",
+    "default_space": "steepest.strategy.usual",
+    "log": "steepest.strategy.dimension",
+    "near_one": "steepest.strategy.dimension",
     "parse": "steepest.strategy",
+    "space": "steepest.strategy.space",
 }
 _ROOMS = (
     "compare",

@@ -22,6 +22,8 @@ def test_json_holds_every_entry(steepest, what: str) -> None:
     keys = {"name", "arguments", "meaning", "source"}
     if what == "rules":
         keys |= {"family", "needs", "bytes", "averages", "lr", "usual_lr", "use_when", "not_when"}
+    if what == "tasks":
+        keys |= {"reason", "parameters", "megaflops", "seconds", "target", "suites"}
     assert all(set(entry) == keys for entry in found)
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from steepest.tasks.measures import accuracy, bits, cross_entropy, error
+from steepest.tasks.measures import absolute_error, accuracy, bits, cross_entropy, error, squared_error
 
 
 def test_cross_entropy_by_hand() -> None:
@@ -29,3 +29,9 @@ def test_error_and_accuracy() -> None:
     batch = (None, torch.tensor([0, 1, 1, 2]))
     logits = torch.eye(3)[[0, 1, 2, 0]]
     assert (error(logits, batch).item(), accuracy(logits, batch).item()) == (0.5, 0.5)
+
+
+def test_errors_of_numbers() -> None:
+    batch = (None, torch.tensor([[1.0], [4.0]]))
+    out = torch.tensor([[2.0], [1.0]])
+    assert (squared_error(out, batch).item(), absolute_error(out, batch).item()) == (5.0, 2.0)

@@ -51,13 +51,21 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
     return name
 
 
-def test_names_are_those_of_the_issue() -> None:
+def test_names() -> None:
     assert tasks.names() == [
+        "adding-rnn",
         "cancer-mlp",
         "char-lstm",
         "char-transformer",
+        "deep-linear",
+        "diabetes-mlp",
         "digits-cnn",
+        "digits-graph",
         "digits-mlp",
+        "digits-multitask",
+        "digits-sigmoids",
+        "exploding-rnn",
+        "photo-autoencoder",
         "quadratic",
         "rosenbrock",
     ]
@@ -164,6 +172,13 @@ def test_a_package_may_hold_tasks_of_its_own() -> None:
     found = catalogue(there)
     assert list(found) == ["little"]
     assert (found["little"]().name, found["little"](size=5).name) == ("little", "little(size=5)")
+
+
+def test_only_the_task_that_a_target_was_measured_on_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steepest.tasks.registry.target", {"digits-mlp": 0.125, "quadratic": 0.25}.get)
+    assert load("digits-mlp").target == 0.125 and load("quadratic").target == 0.25
+    assert load("digits-cnn").target is None
+    assert load("quadratic(noise=0.5)").target == pytest.approx(0.02 * 0.5**2)
 
 
 def test_every_built_in_task_says_where_it_is_from() -> None:

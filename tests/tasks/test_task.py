@@ -349,3 +349,22 @@ def test_a_task_is_a_value_that_can_be_changed_by_copy_and_sent_to_a_process() -
     assert torch.equal(there.batches(2).batch(4)[0], task.batches(2).batch(4)[0])
     with pytest.raises(dataclasses.FrozenInstanceError):
         task.steps = 8
+
+
+def test_the_losses_of_several_tasks_come_from_one_forward_pass() -> None:
+    passes = []
+
+    def forward(model: nn.Module, batch: Any) -> Any:
+        passes.append(batch)
+        return model(batch[0])
+
+    task = a_task(forward=forward, losses={"near": largest, "far": squared})
+    found = task.training_losses(line(), points(5))
+    assert list(found) == ["near", "far"] and len(passes) == 1
+    assert list(a_task().training_losses(line(), points(5))) == ["loss"]
+    with pytest.raises(TaskError, match="losses must be a dict"):
+        a_task(losses=[squared])
+    with pytest.raises(TaskError, match="loss 'far' must be callable; given 3"):
+        a_task(losses={"far": 3})
+    with pytest.raises(TaskError, match=r"scalar; it has shape \(5, 1\)"):
+        a_task(losses={"all": lambda out, batch: out}).training_losses(line(), points(5))

@@ -17,7 +17,9 @@ from steepest.core.facts import facts
 from steepest.core.piece import Kind, Role
 from steepest.landscape.functions import catalogue as landscapes
 from steepest.strategy.table import PLURALS, table
-from steepest.tasks.registry import catalogue
+from steepest.tasks.measured import cost, target
+from steepest.tasks.registry import Builtin, catalogue
+from steepest.tasks.suites import SUITES
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,51 @@ class RuleEntry(Entry):
             return f"{self.lr:g}"
         low, high = self.usual_lr
         return f"{self.lr:g} ({low:g}-{high:g})" if low < high else f"{self.lr:g} ({low:g})"
+
+
+@dataclass(frozen=True)
+class TaskEntry(Entry):
+    """A task, with why it is there and what was measured on it."""
+
+    reason: str
+    parameters: int | None
+    megaflops: float | None
+    seconds: float | None
+    target: float | None
+    suites: tuple[str, ...]
+
+    headings: ClassVar[tuple[str, ...]] = ("name", "arguments", "what and why", "cost", "target", "source")
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The sentences beside the numbers."""
+        return self.name, self.arguments, " ".join(self.sentences), self.price, self.solved, self.source
+
+    @property
+    def folded(self) -> dict[str, str]:
+        """Numbers below the sentences."""
+        numbers = f"{self.price}; target {self.solved}" if self.price else f"target {self.solved}"
+        return {
+            "name": self.name,
+            "what and why": "\n".join([*self.sentences, numbers, f"Source: {self.source}", ""]),
+        }
+
+    @property
+    def sentences(self) -> list[str]:
+        """What it is, and why it is there."""
+        return [self.meaning, *([f"Reason: {self.reason}"] if self.reason else [])]
+
+    @property
+    def price(self) -> str:
+        """Size, and the seconds of a run on one core of a server, without the update."""
+        if self.parameters is None or self.seconds is None:
+            return ""
+        return f"{self.parameters} parameters, a run {self.seconds:.1f} s"
+
+    @property
+    def solved(self) -> str:
+        """What counts as solved."""
+        return "none measured yet" if self.target is None else f"{self.target:.4g}"
 
 
 def entries(what: str) -> list[Entry]:
@@ -201,10 +248,25 @@ def _of_role(role: Role) -> Iterator[Entry]:
     return (describe(kind) for kind in table().values() if kind.role == role)
 
 
+def task_entry(name: str, task: Builtin) -> TaskEntry:
+    """A task, with what was measured on it."""
+    doc, found = inspect.getdoc(task.function) or "", cost(name) or {}
+    return TaskEntry(
+        name,
+        arguments(inspect.signature(task.function)),
+        meaning(doc),
+        source(doc),
+        reason=plain(task.reason),
+        parameters=found.get("parameters"),
+        megaflops=None if not found else round(found["flops"] / 1e6, 3),
+        seconds=None if not found else round(found["run_s"], 1),
+        target=target(name),
+        suites=tuple(suite for suite, members in SUITES.items() if name in members),
+    )
+
+
 def _tasks() -> Iterator[Entry]:
-    for name, task in catalogue().items():
-        doc = inspect.getdoc(task.function) or ""
-        yield Entry(name, arguments(inspect.signature(task.function)), meaning(doc), source(doc))
+    return (task_entry(name, task) for name, task in catalogue().items())
 
 
 def _landscapes() -> Iterator[Entry]:

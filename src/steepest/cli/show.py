@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from steepest.cli.catalog import RuleEntry, arguments, plain, rule_entry
+from steepest.cli.catalog import RuleEntry, TaskEntry, arguments, plain, rule_entry, task_entry
 from steepest.cli.console import say
 from steepest.core.chain import Chain
 from steepest.core.errors import unknown
@@ -31,6 +31,9 @@ def show(
     say(f"{name}({arguments(inspect.signature(function))})", "bold cyan")
     say("")
     say(plain(inspect.getdoc(function) or ""))
+    if name in catalogue():
+        say("")
+        say(_costs(task_entry(name, catalogue()[name])), "dim")
     kind = table().get(name)
     if kind is None or kind.role != "rule" or (entry := rule_entry(kind)).bytes is None:
         return
@@ -53,4 +56,14 @@ def _numbers(entry: RuleEntry) -> str:
     said = [f"{entry.size} bytes of state a parameter (measured on a float32 matrix of 1024 x 1024)"]
     said += [f"needs {', '.join(entry.needs)}"] if entry.needs else []
     said += ["evaluate inside optimizer.evaluating()"] if entry.averages else []
+    return "; ".join(said) + "."
+
+
+def _costs(entry: TaskEntry) -> str:
+    """What was measured on a task, in one line."""
+    said = [f"{entry.parameters} parameters"] if entry.parameters is not None else []
+    said += [f"{entry.megaflops:g} MFLOP a step"] if entry.megaflops else []
+    said += [f"a run: {entry.seconds:.1f} s on one core, without the updates"] if entry.seconds is not None else []
+    said += [f"target: {entry.solved}"]
+    said += [f"in suites: {', '.join(entry.suites)}"] if entry.suites else []
     return "; ".join(said) + "."

@@ -9,7 +9,7 @@ from torch import nn
 
 from steepest.tasks.measures import cross_entropy, error
 from steepest.tasks.registry import builtin, guest
-from steepest.tasks.splits import Pair, split_rows
+from steepest.tasks.splits import Pair, split_rows, standardised
 from steepest.tasks.task import Task
 
 
@@ -21,10 +21,7 @@ def cancer() -> tuple[Pair, Pair, Pair]:
     bunch = load_breast_cancer()
     x = torch.from_numpy(bunch.data)
     y = torch.from_numpy(bunch.target).to(torch.int64)
-    splits = split_rows("cancer", x, y)
-    mean, sd = splits[0][0].mean(0), splits[0][0].std(0, correction=0)
-    train, validation, test = (((x - mean).div(sd).to(torch.float32), y) for x, y in splits)
-    return train, validation, test
+    return standardised(split_rows("cancer", x, y))
 
 
 def perceptron() -> nn.Module:
@@ -36,6 +33,7 @@ def perceptron() -> nn.Module:
 def cancer_mlp() -> Task:
     """A small table, breast cancer, with a perceptron 30-64-64-2; noisy because the data are few.
 
+    Reason: classification of a small table: noise from few data, and overfitting.
     Source: Wolberg et al. 1993, UCI breast cancer Wisconsin (diagnostic), as shipped with scikit-learn.
     """
     train, validation, test = cancer()
@@ -50,7 +48,6 @@ def cancer_mlp() -> Task:
         batch_size=32,
         steps=400,
         eval_every=20,
-        target=0.08,
         description="Breast cancer from 30 measurements, perceptron 30-64-64-2",
         source="Wolberg, Mangasarian, Street and Street 1993, UCI breast cancer Wisconsin (diagnostic), "
         "as shipped with scikit-learn",

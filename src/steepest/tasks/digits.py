@@ -13,11 +13,16 @@ SOURCE = "Alpaydin and Kaynak 1998, UCI optical digits (test part), as shipped w
 
 
 @functools.cache
-def digits() -> tuple[Pair, Pair, Pair]:
-    """Train, validation and test: pixels in [0, 1] of shape (n, 64), and labels. Row ``i`` is split by ``digits/i``."""
+def digits_in_order() -> Pair:
+    """Pixels in [0, 1] of shape (1797, 64), and labels."""
     with guest("scikit-learn", extra="tasks"):
         from sklearn.datasets import load_digits
     bunch = load_digits()
     x = torch.from_numpy(bunch.data).to(torch.float32) / 16
-    y = torch.from_numpy(bunch.target).to(torch.int64)
-    return split_rows("digits", x, y)
+    return x, torch.from_numpy(bunch.target).to(torch.int64)
+
+
+@functools.cache
+def digits() -> tuple[Pair, Pair, Pair]:
+    """Train, validation and test of :func:`digits_in_order`: row ``i`` is split by ``digits/i``."""
+    return split_rows("digits", *digits_in_order())

@@ -1,4 +1,4 @@
-"""Losses and metrics of classifiers, for batches of the form (inputs, labels)."""
+"""Losses and metrics for batches of the form (inputs, labels) or (inputs, targets)."""
 
 from __future__ import annotations
 
@@ -33,3 +33,15 @@ def accuracy(output: Tensor, batch: Any) -> Tensor:
 def bits(output: Tensor, batch: Any) -> Tensor:
     """:func:`cross_entropy` in bits: nats / log 2."""
     return cross_entropy(output, batch) / math.log(2)
+
+
+def squared_error(output: Tensor, batch: Any) -> Tensor:
+    """Mean squared error of the targets."""
+    loss: Tensor = (output - batch[1]).square().mean()
+    return loss
+
+
+def absolute_error(output: Tensor, batch: Any) -> Tensor:
+    """Mean absolute error of the targets."""
+    mean: Tensor = (output - batch[1]).abs().mean()
+    return mean

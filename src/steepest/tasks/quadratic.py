@@ -71,6 +71,7 @@ def quadratic(
             flatter methods that scale each coordinate.
         samples: Noise vectors, >= 2.
 
+    Reason: exactness: a known optimum at any condition number, with or without gradient noise.
     Source: the noisy quadratic model of Zhang et al. 2019, arXiv:1907.04164, section 3.
     """
     if dimension < 1 or not 1 <= condition < math.inf or not 0 <= noise < math.inf or samples < 2:

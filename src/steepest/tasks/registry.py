@@ -18,8 +18,10 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
+from steepest.core.about import read
 from steepest.core.errors import did_you_mean, unknown
 from steepest.core.piece import ArgumentError, modules
+from steepest.tasks.measured import target
 from steepest.tasks.task import Task, TaskError
 
 
@@ -40,7 +42,14 @@ class Builtin:
             arguments[argument] = self._number(argument, arguments[argument], parameters[argument].default)
         task = self.function(**arguments)
         changed = [f"{n}={arguments[n]!r}" for n, p in parameters.items() if arguments.get(n, p.default) != p.default]
-        return replace(task, name=f"{self.name}({', '.join(changed)})" if changed else self.name)
+        name = f"{self.name}({', '.join(changed)})" if changed else self.name
+        measured = target(name)
+        return replace(task, name=name, target=task.target if measured is None else measured)
+
+    @property
+    def reason(self) -> str:
+        """Why the task is there: the field ``Reason`` of its docstring."""
+        return read(self.function.__doc__ or "").fields.get("Reason", "")
 
     def _number(self, argument: str, value: Any, default: Any) -> Any:
         """The value in the type of the default, so that equal arguments give equal names: 1000.0 is 1000."""

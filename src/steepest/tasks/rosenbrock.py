@@ -35,6 +35,7 @@ def rosenbrock(dimension: int = 2, steepness: float = 100.0) -> Task:
         dimension: Length of ``x``, even, >= 2; each pair of coordinates is one valley.
         steepness: Weight of the wall, > 0 (100 above).
 
+    Reason: exactness: a curved valley from the classic start, where nothing is random.
     Source: Rosenbrock 1960, doi:10.1093/comjnl/3.3.175; for n > 2, More, Garbow and Hillstrom 1981, problem 21.
     """
     if dimension < 2 or dimension % 2 or steepness <= 0:

@@ -36,3 +36,20 @@ def split_rows(name: str, x: Tensor, y: Tensor) -> tuple[Pair, Pair, Pair]:
         torch.tensor([i for i, s in enumerate(of) if s == split]) for split in ("train", "validation", "test")
     )
     return (x[train], y[train]), (x[validation], y[validation]), (x[test], y[test])
+
+
+def standardised(splits: tuple[Pair, Pair, Pair], targets: bool = False) -> tuple[Pair, Pair, Pair]:
+    """Columns in float32 with mean 0 and variance 1 on the *training* rows; the targets too, where they are numbers.
+
+    >>> rows = torch.tensor([[1.0], [3.0]]), torch.tensor([0, 1])
+    >>> standardised((rows, rows, rows))[1][0].tolist()
+    [[-1.0], [1.0]]
+    """
+    train, validation, test = (
+        (_standard(x, splits[0][0]), _standard(y, splits[0][1]) if targets else y) for x, y in splits
+    )
+    return train, validation, test
+
+
+def _standard(t: Tensor, train: Tensor) -> Tensor:
+    return (t - train.mean(0)).div(train.std(0, correction=0)).to(torch.float32)

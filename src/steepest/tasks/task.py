@@ -42,6 +42,8 @@ class Task:
         name: What records, tables and folders call it.
         model: Makes a fresh model; called after seeding, so that a seed fixes the initialisation.
         loss: ``loss(output, batch)``: a scalar tensor, the mean over the batch.
+        losses: Where the model has several tasks: their losses by name, of the same form; ``loss`` says what they come
+            to together, when nothing else weighs them.
         train: What steps are taken on: a tuple of tensors with equal first dimension, a map-style or iterable
             ``Dataset``, a ``DataLoader``, or None (no data; the batch is ``()``).
         validation: What settings are chosen on. The same types.
@@ -76,6 +78,7 @@ class Task:
     validation: Data
     test: Data = None
     forward: Callable[[nn.Module, Any], Any] = first_of_batch
+    losses: Mapping[str, Callable[[Any, Any], Tensor]] = field(default_factory=dict)
     metrics: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
     metric: str = "loss"
     goal: Literal["min", "max"] = "min"
@@ -94,7 +97,7 @@ class Task:
         self._check_functions()
         self._check_numbers()
         self._check_metric()
-        for what in ("metrics", "facts"):
+        for what in ("losses", "metrics", "facts"):
             object.__setattr__(self, what, dict(getattr(self, what)))
         for split in SPLITS:
             object.__setattr__(self, split, checked(getattr(self, split), f"{split} of task {self.name!r}"))
@@ -108,11 +111,13 @@ class Task:
                 f"task {self.name!r}: model is a module, and every run needs a fresh one. "
                 f"Give a function that makes it: model=lambda: {type(self.model).__name__}(...)."
             )
-        if not isinstance(self.metrics, Mapping):
-            raise TaskError(f"task {self.name!r}: metrics must be a dict of functions; given {self.metrics!r}.")
-        for name, metric in self.metrics.items():
-            if not callable(metric):
-                raise TaskError(f"task {self.name!r}: metric {name!r} must be callable; given {metric!r}.")
+        for what, one in (("metrics", "metric"), ("losses", "loss")):
+            functions = getattr(self, what)
+            if not isinstance(functions, Mapping):
+                raise TaskError(f"task {self.name!r}: {what} must be a dict of functions; given {functions!r}.")
+            for name, function in functions.items():
+                if not callable(function):
+                    raise TaskError(f"task {self.name!r}: {one} {name!r} must be callable; given {function!r}.")
 
     def _check_numbers(self) -> None:
         for what in ("batch_size", "steps", "eval_every"):
@@ -182,8 +187,15 @@ class Task:
             raise TaskError(f"task {self.name!r}: the loss does not depend on any parameter that can be trained.")
         return loss
 
-    def _scalar_loss(self, output: Any, batch: Any) -> Tensor:
-        loss = self.loss(output, batch)
+    def training_losses(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
+        """One forward pass, and the loss of each task by name; ``{"loss": ...}`` where there is one task."""
+        if not self.losses:
+            return {"loss": self.training_loss(model, batch)}
+        output = self.forward(model, batch)
+        return {name: self._scalar_loss(output, batch, loss) for name, loss in self.losses.items()}
+
+    def _scalar_loss(self, output: Any, batch: Any, function: Callable[[Any, Any], Tensor] | None = None) -> Tensor:
+        loss: Any = (function or self.loss)(output, batch)
         if not isinstance(loss, Tensor):
             raise TaskError(f"task {self.name!r}: the loss must be a tensor; it is a {type(loss).__name__}.")
         if loss.ndim:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from steepest.compare.plan import run_folder
-from steepest.compare.statistics import paired
+from steepest.compare.statistics import ENOUGH, LEVEL, holm, paired
 from steepest.compare.verdict import overall_verdict, task_verdict
 from steepest.core.errors import RecordError
 from steepest.core.records import METRICS, SCHEMA, read_metrics, read_result
@@ -61,6 +61,7 @@ def _task(
     entries.sort(key=lambda e: _merit(e, metric, goal))
     target, source = _target(task, [e for e in entries if _mean(e.values(metric)) is not None], metric)
     rows = [_row(e, entries[0], metric, goal, target) for e in entries]
+    _correct(rows, entries, metric, goal)
     ranked = [row for row in rows if row["n"]]
     for rank, row in enumerate(ranked, start=1):
         row["rank"] = rank
@@ -101,7 +102,8 @@ def _target(task: Mapping[str, Any], ranked: Sequence[Entry], metric: str) -> tu
         return float(task["target"]), "task"
     if not ranked:
         return None, None
-    return _mean(ranked[len(ranked) // 2].values(metric)), "median strategy"
+    reached = list(dict.fromkeys(_mean(e.values(metric)) for e in ranked))  # a strategy entered twice counts once
+    return reached[len(reached) // 2], "median strategy"
 
 
 def _row(entry: Entry, best: Entry, metric: str, goal: str, target: float | None) -> Record:
@@ -168,7 +170,8 @@ def _against(entry: Entry, best: Entry, metric: str, goal: str) -> Record:
         if a is not None and b is not None
     ]
     if not pairs:
-        return {"difference": None, "low": None, "high": None, "p_better": None, "separable": None, "n": 0}
+        nothing = ("difference", "low", "high", "p_better", "p_better_low", "p_better_high", "p", "sd", "separable")
+        return {**dict.fromkeys(nothing), "n": 0}
     d = paired([a for a, _ in pairs], [b for _, b in pairs], goal)
     separable = None if entry is best else d.separable
     return {
@@ -176,9 +179,32 @@ def _against(entry: Entry, best: Entry, metric: str, goal: str) -> Record:
         "low": d.low,
         "high": d.high,
         "p_better": d.better,
+        "p_better_low": d.better_low,
+        "p_better_high": d.better_high,
+        "p": d.p,
+        "sd": d.sd,
         "separable": separable,
         "n": d.n,
     }
+
+
+def _correct(rows: Sequence[Record], entries: Sequence[Entry], metric: str, goal: str) -> None:
+    """Holm's correction over all pairs of strategies: what is separable must be so after it too.
+
+    Over all pairs, and not only over those with the best one, because which one is best is read from the same values:
+    of 9 equal strategies some is called different from the best one seen in 9 % of comparisons of 5 seeds if only 8
+    comparisons are counted, and in 3 % if all 36 are. A strategy entered twice, with the same values, is counted once.
+    """
+    values = [tuple(e.values(metric)) for e in entries]
+    alike = [values.index(v) for v in values]
+    pairs = [(i, j) for i in sorted(set(alike)) for j in sorted(set(alike)) if j < i]
+    found = {(i, j): _against(entries[i], entries[j], metric, goal) for i, j in pairs}
+    counted = [pair for pair in pairs if found[pair]["p"] is not None and found[pair]["n"] >= ENOUGH]
+    adjusted = dict(zip(counted, holm([found[pair]["p"] for pair in counted]), strict=True))
+    for i, row in enumerate(rows[1:], start=1):
+        p = row["against_best"]["p_adjusted"] = adjusted.get((alike[i], 0))
+        if row["against_best"]["separable"] and p is not None and p > 1 - LEVEL + 1e-12:
+            row["against_best"]["separable"] = False
 
 
 def _ranks(tasks: Mapping[str, Record]) -> list[Record]:

@@ -132,20 +132,6 @@ def zero_start(net: nn.Module) -> None:
         p.zero_()
 
 
-class Deep(nn.Sequential):
-    """Eight layers of sigmoids: what was hard in 1991."""
-
-    def __init__(self, depth: int = 8) -> None:
-        layers: list[nn.Module] = []
-        for _ in range(depth):
-            layers += [nn.Linear(64, 64), nn.Sigmoid()]
-        super().__init__(*layers, nn.Linear(64, 10))
-
-
-def deep(task: Task) -> Task:
-    return dataclasses.replace(task, model=Deep)
-
-
 def huge_last(net: nn.Module) -> None:
     """A last layer so large that its updates are nothing beside it."""
     linears(net)[0].weight.mul_(3000)
@@ -248,8 +234,9 @@ def sick() -> Iterator[Case]:
     yield Case("frozen last layer, cnn", cnn, "cnn(lr=0.1)", "frozen", 300, change=model(freeze_last))
     yield Case("inputs x2550, mlp", mlp, "adamw(lr=1e-3) | cosine", "exploding", change=train(bright))
     yield Case("weights x30, mlp", mlp, "adamw(lr=1e-3) | cosine", "exploding", change=model(wide_start))
-    yield Case("eight sigmoids, mlp", mlp, "sgd(lr=0.1, momentum=0.9) | cosine", "vanishing", change=deep)
-    yield Case("eight sigmoids, adamw", mlp, "adamw(lr=1e-4) | cosine", "vanishing", change=deep)
+    yield Case("eight sigmoids, mlp", "digits-sigmoids", "sgd(lr=0.1, momentum=0.9) | cosine", "vanishing")
+    yield Case("eight sigmoids, adamw", "digits-sigmoids", "adamw(lr=1e-4) | cosine", "vanishing")
+    yield Case("chaotic recurrence", "exploding-rnn", "adamw(lr=1e-3) | cosine", "exploding")
     yield Case("outliers, mlp", mlp, "sgd(lr=0.02, momentum=0.9) | cosine", "spiking", change=train(outliers))
     yield Case("outliers, mlp adamw", mlp, "adamw(lr=1e-3) | cosine", "spiking", change=train(outliers))
     yield Case("infinite samples, mlp", mlp, "adamw(lr=1e-3) | cosine", "nonfinite", change=train(infinite))

@@ -19,11 +19,22 @@ LAWS = {
 @pytest.mark.parametrize("n", [3, 5, 10])
 @pytest.mark.parametrize("law", LAWS)
 def test_two_equal_arms_are_called_different_in_at_most_5_percent(law: str, n: int) -> None:
-    """400 comparisons of an arm with itself; 33 of 400 would be 4 standard deviations above 5 %."""
+    """400 comparisons of an arm with itself; above 33, one case in 1000 where the level is 5 %."""
     draw = numpy.random.default_rng([n, 7])
     a, b = LAWS[law](draw, (400, n)), LAWS[law](draw, (400, n))
     called = sum(paired(list(x), list(y)).separable is True for x, y in zip(a, b, strict=True))
-    assert called <= 0.05 * 400
+    assert called <= 33
+
+
+def test_over_all_laws_and_numbers_of_seeds_it_is_at_most_5_percent() -> None:
+    called = total = 0
+    for law in LAWS.values():
+        for n in (3, 5, 10):
+            draw = numpy.random.default_rng([n, 11])
+            a, b = law(draw, (400, n)), law(draw, (400, n))
+            called += sum(paired(list(x), list(y)).separable is True for x, y in zip(a, b, strict=True))
+            total += 400
+    assert called <= 0.05 * total
 
 
 @pytest.mark.parametrize(("n", "gap"), [(3, 2.0), (5, 1.0), (5, 2.0), (10, 1.0)])
@@ -99,10 +110,10 @@ def test_holm_keeps_the_level_over_all_comparisons_and_is_never_below_bonferroni
     assert holm([]) == []
 
 
-@pytest.mark.parametrize("arms", [4, 9])
-def test_of_equal_arms_the_best_one_seen_is_rarely_called_different_from_any(arms: int) -> None:
-    """Holm over all pairs; over those with the best alone it would be 7 % of 4 arms and 10 % of 9."""
-    draw, n, wrong = numpy.random.default_rng(arms), 5, 0
+def test_of_equal_arms_the_best_one_seen_is_rarely_called_different_from_any() -> None:
+    """Holm over all pairs; over those with the best alone it would be in 10 % of families of 9."""
+    arms, n, wrong, naive = 9, 5, 0, 0
+    draw = numpy.random.default_rng(arms)
     for family in draw.standard_normal((300, arms, n)):
         best = family.mean(axis=1).argmin()
         pairs = [(i, j) for i in range(arms) for j in range(i)]
@@ -111,4 +122,5 @@ def test_of_equal_arms_the_best_one_seen_is_rarely_called_different_from_any(arm
             for d in (family[i] - family[j] for i, j in pairs)
         ]
         wrong += any(q <= 0.05 for q, pair in zip(holm(p), pairs, strict=True) if best in pair)
-    assert wrong <= 0.05 * 300
+        naive += min(holm([q for q, pair in zip(p, pairs, strict=True) if best in pair])) <= 0.05
+    assert wrong <= 0.05 * 300 < 0.07 * 300 < naive

@@ -31,9 +31,9 @@ DiLoCo_(Single_Worker)         -  9342 61209 -      -     -     -     -      -  
 DiLoCo_v2_(Single_Worker)      - 10140 59550 -      -     -     -     -      -  0.1829405162738493
 """
 
-# The v0.5 competition, external tuning: seconds to target from the logs in the same repository (median of three studies,
-# best of five trials; also missed when more than 4 times slower than the best, or when a held-out variant was missed) on
-# criteo1tb, fastmri, imagenet_resnet, imagenet_vit, conformer, deepspeech, ogbg, wmt; scores as published (README there).
+# The v0.5 competition, external tuning: seconds to target from the logs in the same repository (median of three
+# studies, best of five trials; also missed when more than 4 times slower than the best, or when a held-out variant was
+# missed) on criteo1tb, fastmri, imagenet_resnet, imagenet_vit, conformer, deepspeech, ogbg, wmt; scores as published.
 V05 = """
 shampoo         5043 1321     - 33094 47445 34624 3363 38656  0.7784
 schedule_free   5164 1162     - 44005 56121 43256    - 16013  0.7077

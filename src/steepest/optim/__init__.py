@@ -201,6 +201,18 @@ class CAME(DropIn, of=rules.came):
     """torch.optim has no such class; the call is in its style."""
 
 
+class AdamMini(DropIn, of=rules.adam_mini):
+    """torch.optim has no such class; the call is in its style."""
+
+
+class APOLLO(DropIn, of=rules.apollo):
+    """torch.optim has no such class; the call is in its style. For matrices and kernels."""
+
+
+class APOLLOMini(DropIn, of=rules.apollo_mini):
+    """torch.optim has no such class; the call is in its style. For matrices and kernels."""
+
+
 class Kron(DropIn, of=rules.kron):
     """torch.optim has no such class; the call is in its style."""
 
@@ -230,6 +242,10 @@ class NorMuon(DropIn, of=rules.normuon):
 
 class AdaMuon(DropIn, of=rules.adamuon):
     """torch.optim has no such class; the call is in its style. For matrices and kernels."""
+
+
+class Scion(DropIn, of=rules.scion):
+    """torch.optim has no such class; the call is in its style."""
 
 
 class ScheduleFreeSGD(DropIn, of=rules.schedule_free_sgd):

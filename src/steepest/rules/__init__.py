@@ -19,6 +19,8 @@ from steepest.rules.adam import adamw as adamw
 from steepest.rules.adam import amsgrad as amsgrad
 from steepest.rules.adam_atan2 import AdamAtan2 as AdamAtan2
 from steepest.rules.adam_atan2 import adam_atan2 as adam_atan2
+from steepest.rules.adam_mini import AdamMini as AdamMini
+from steepest.rules.adam_mini import adam_mini as adam_mini
 from steepest.rules.adamax import Adamax as Adamax
 from steepest.rules.adamax import adamax as adamax
 from steepest.rules.adamp import AdamP as AdamP
@@ -31,6 +33,9 @@ from steepest.rules.adopt import Adopt as Adopt
 from steepest.rules.adopt import adopt as adopt
 from steepest.rules.aggmo import AggMo as AggMo
 from steepest.rules.aggmo import aggmo as aggmo
+from steepest.rules.apollo import Apollo as Apollo
+from steepest.rules.apollo import apollo as apollo
+from steepest.rules.apollo import apollo_mini as apollo_mini
 from steepest.rules.came import CAME as CAME
 from steepest.rules.came import came as came
 from steepest.rules.dadapt_adam import DAdaptAdam as DAdaptAdam
@@ -95,6 +100,8 @@ from steepest.rules.schedule_free import schedule_free_radam as schedule_free_ra
 from steepest.rules.schedule_free import schedule_free_sgd as schedule_free_sgd
 from steepest.rules.schedule_free_plus import ScheduleFreePlus as ScheduleFreePlus
 from steepest.rules.schedule_free_plus import schedule_free_plus as schedule_free_plus
+from steepest.rules.scion import NormBall as NormBall
+from steepest.rules.scion import scion as scion
 from steepest.rules.sgd import EmaMomentum as EmaMomentum
 from steepest.rules.sgd import HeavyBall as HeavyBall
 from steepest.rules.sgd import sgd as sgd

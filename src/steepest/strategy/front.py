@@ -12,6 +12,7 @@ from steepest.strategy.pieces import adagrad as adagrad
 from steepest.strategy.pieces import adahessian as adahessian
 from steepest.strategy.pieces import adam as adam
 from steepest.strategy.pieces import adam_atan2 as adam_atan2
+from steepest.strategy.pieces import adam_mini as adam_mini
 from steepest.strategy.pieces import adamax as adamax
 from steepest.strategy.pieces import adamh as adamh
 from steepest.strategy.pieces import adamp as adamp
@@ -23,6 +24,8 @@ from steepest.strategy.pieces import adopt as adopt
 from steepest.strategy.pieces import agc as agc
 from steepest.strategy.pieces import aggmo as aggmo
 from steepest.strategy.pieces import amsgrad as amsgrad
+from steepest.strategy.pieces import apollo as apollo
+from steepest.strategy.pieces import apollo_mini as apollo_mini
 from steepest.strategy.pieces import asam as asam
 from steepest.strategy.pieces import autoclip as autoclip
 from steepest.strategy.pieces import came as came
@@ -99,6 +102,7 @@ from steepest.strategy.pieces import schedule_free_adamw as schedule_free_adamw
 from steepest.strategy.pieces import schedule_free_plus as schedule_free_plus
 from steepest.strategy.pieces import schedule_free_radam as schedule_free_radam
 from steepest.strategy.pieces import schedule_free_sgd as schedule_free_sgd
+from steepest.strategy.pieces import scion as scion
 from steepest.strategy.pieces import sequence as sequence
 from steepest.strategy.pieces import sgd as sgd
 from steepest.strategy.pieces import sgd_ema as sgd_ema

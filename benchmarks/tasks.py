@@ -103,7 +103,7 @@ def purposes() -> str:
     for name, made in tasks.catalogue().items():
         task = tasks.load(name)
         others = ", ".join(f"`{m}`" for m in task.metrics if m != task.metric)
-        solved = "none measured yet" if target(name) is None else f"{target(name):.4g}"
+        solved = "not measured yet" if target(name) is None else f"{target(name):.4g}"
         if target(name) is None and task.target is not None:
             solved = f"{task.target:g} (above the optimum)"
         lines.append(f"| `{name}` | {made.reason} | {task.metric} | {others} | {solved} |")

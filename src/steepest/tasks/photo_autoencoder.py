@@ -12,21 +12,27 @@ from steepest.tasks.task import Task
 
 
 def autoencoder() -> nn.Module:
-    """Channels 3-16-32-8 down to 4 x 4, and back: 128 numbers stand for 768; 12 507 parameters."""
-    return nn.Sequential(
+    """Channels 3-16-32-8 down to 4 x 4, and back: 128 numbers stand for 768; 10 699 parameters, He's initialisation."""
+    model = nn.Sequential(
         nn.Conv2d(3, 16, 3, stride=2, padding=1),
         nn.ReLU(),
         nn.Conv2d(16, 32, 3, stride=2, padding=1),
         nn.ReLU(),
         nn.Conv2d(32, 8, 1),
-        nn.ConvTranspose2d(8, 32, 2, stride=2),
+        nn.Conv2d(8, 32, 1),
         nn.ReLU(),
+        nn.Upsample(scale_factor=2),
         nn.Conv2d(32, 16, 3, padding=1),
         nn.ReLU(),
-        nn.ConvTranspose2d(16, 16, 2, stride=2),
-        nn.ReLU(),
+        nn.Upsample(scale_factor=2),
         nn.Conv2d(16, 3, 3, padding=1),
     )
+    for name, p in model.named_parameters():
+        if name.endswith("weight"):
+            nn.init.kaiming_normal_(p, nonlinearity="relu")
+        else:
+            nn.init.zeros_(p)
+    return model
 
 
 def reconstruction(output: Tensor, batch: Any) -> Tensor:

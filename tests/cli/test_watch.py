@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from steepest.cli.watch import Tail, heat
+from steepest.cli.watch import Tail, heat, said
+from steepest.doctor import Finding, read
 
 
 @pytest.fixture
@@ -23,10 +24,44 @@ def test_a_finished_run_is_printed_once(steepest, run: str, tmp_path: Path) -> N
     steepest("watch", run)  # without --once it ends where the run has ended
 
 
-def test_findings_are_shown(steepest, run: str, tmp_path: Path) -> None:
-    found = {"runs": [{"findings": [{"said": "the net is asleep", "severity": "broken", "state": "fact"}]}]}
-    (tmp_path / run / "findings.json").write_text(json.dumps(found))
-    assert "the net is asleep" in steepest("watch", run, "--once").output
+def test_the_doctor_looks_at_the_run_as_it_is_now(steepest, tmp_path: Path) -> None:
+    steepest("train", "quadratic", "-s", "sgd(lr=1e-5)", "--steps", "60", "--out", "one")
+    for name in ("findings.json", "result.json"):
+        (tmp_path / "one" / name).unlink(missing_ok=True)
+    shown = steepest("watch", "one", "--once").output
+    assert "running" in shown and "lr_low: " in shown
+    assert not (tmp_path / "one/findings.json").exists(), "watching writes nothing"
+    (tmp_path / "one/run.json").write_text("{")
+    assert "nothing stands out" in steepest("watch", "one", "--once").output
+
+
+def test_the_doctor_is_not_asked_again_before_there_is_something_new(
+    steepest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steepest("train", "quadratic", "-s", "sgd(lr=1e-5)", "--steps", "60", "--out", "one")
+    asked: list[Path] = []
+    monkeypatch.setattr("steepest.cli.watch.EVERY", 0.0)
+    monkeypatch.setattr("steepest.cli.watch.read", lambda folder: asked.append(folder) or read(folder))
+    tail = Tail(tmp_path / "one")
+    for _ in range(3):
+        tail.read()
+        assert next(finding.rule for finding in tail.alarms()) == "lr_low"
+    assert len(asked) == 1
+    with (tmp_path / "one/metrics.jsonl").open("a") as lines:
+        lines.write(json.dumps({"kind": "train", "step": 61, "loss": 1.0}) + "\n")
+    tail.read()
+    tail.alarms()
+    assert len(asked) == 2
+    monkeypatch.setattr("steepest.cli.watch.EVERY", 60.0)
+    tail.place += 1
+    tail.alarms()
+    assert len(asked) == 2
+
+
+def test_three_findings_are_shown_and_the_others_counted() -> None:
+    one = Finding("frozen", "fact", "broken", "asleep")
+    lines = ["doctor", *["frozen: asleep"] * 3, "and 2 more: steepest doctor RUN"]
+    assert [text.plain for text in said([one] * 5)] == lines
 
 
 def test_a_line_that_is_being_written_is_left_for_the_next_look(tmp_path: Path) -> None:

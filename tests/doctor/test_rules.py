@@ -1,6 +1,7 @@
 """Every rule fires just beyond its threshold, and not at it or below."""
 
 import itertools
+import json
 import math
 from typing import Any
 
@@ -271,6 +272,49 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("update_ratio", "high", {"watched": ratio(update_ratio.HIGH * MORE)}, {"watched": ratio(update_ratio.HIGH)}),
     ("update_ratio", "low", {"watched": ratio(update_ratio.LOW * LESS)}, {"watched": ratio(update_ratio.LOW)}),
 ]
+
+
+def monitored(folder: Any, **fields: Any) -> Any:
+    """A run whose lines say this too, as economy writes them."""
+    lines = [{"kind": "monitor", "step": t, "update_ratio": {"a.weight": 1e-3}, **fields} for t in range(20, 101, 20)]
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_a_layer_that_never_got_a_gradient_is_frozen_by_accident(made) -> None:
+    finding = found(monitored(made(), without_gradient=["cut.weight", "cut.bias"]), "frozen")
+    assert finding is not None and finding.said == (
+        "cut.weight, cut.bias did not move (2 never got a gradient), while 1 other tensors did"
+    )
+    folder = monitored(made("once"), without_gradient=["cut.weight"])
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "monitor", "step": 120, "update_ratio": {"a.weight": 0.001}}\n')
+    assert found(folder, "frozen") is None, "at one step it had one"
+
+
+def test_a_layer_that_is_held_on_purpose_is_no_fault(made) -> None:
+    still = {"distance": {"held.weight": 0.0, "a.weight": 0.1}, "update_ratio": {"held.weight": 0.0, "a.weight": 1e-3}}
+    assert found(made("said", watched=lambda _: still), "frozen") is not None
+    assert found(monitored(made(watched=lambda _: still), held=["held.weight"]), "frozen") is None
+
+
+def test_a_gap_of_next_to_nothing_is_nothing(made) -> None:
+    def run(name: str, end: float) -> Any:
+        watched = {"batchnorm_gap": 2.0, "batchnorm_drift": {"1": 0.1}}
+        return made(name, loss=lambda t: 2.0 * end ** (t / 100), watched=lambda _: watched)
+
+    assert found(run("small", 1e-6), "batchnorm") is None
+    assert found(run("large", 0.5), "batchnorm") is not None
+
+
+def test_a_leap_without_return_is_a_missing_warm_up_only_after_learning(made) -> None:
+    def loss(low: float) -> Any:
+        return lambda t: 2.0 if t < 3 else low if t < 10 else 9.0 if t < 15 else 2.0
+
+    finding = found(made("learnt", loss=loss(2.0 * no_warmup.LEARNT - 0.3)), "no_warmup")
+    assert finding is not None and "never came back" in finding.said and finding.severity == "broken"
+    assert found(made("not", loss=loss(1.9)), "no_warmup") is None
 
 
 def found(folder: Any, rule: str) -> Finding | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import math
 import random
@@ -211,18 +212,73 @@ def test_nothing_is_probed_without_a_batch_but_what_the_step_leaves() -> None:
     assert "distance" in m.latest["probe"] and "noise_scale" not in m.latest["probe"]
 
 
-def test_probes_wait_until_their_cost_is_earned() -> None:
-    given = replace(PRESETS["normal"], every=1, probe_every=3, budget=1e-6)
+def clocked(given: Preset, steps: int, monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[int, list[str]]], Monitor]:
+    """Train on a clock that ticks with each pass of the model: what was probed when, and the monitor."""
+    now = [0.0]
+    monkeypatch.setattr("steepest.monitor.budget.time.perf_counter", lambda: now[0])
     model = Model()
     optimizer = torch.optim.AdamW(model.parameters())
-    lines: list[tuple[str, int]] = []
-    with monitor(model, optimizer, preset=given, loss=loss_of, writers=[lambda k, s, v: lines.append((k, s))]) as m:
-        for batch in batches(8):
+    model.register_forward_hook(lambda *_: now.__setitem__(0, now[0] + 1.0))
+    seen: list[tuple[int, list[str]]] = []
+
+    def write(kind: str, step: int, values: Any) -> None:
+        if kind == "probe":
+            seen.append((step, sorted(values)))
+
+    with monitor(model, optimizer, preset=given, loss=loss_of, writers=[write]) as m:
+        for batch in batches(steps):
             m.see(batch)
             loss_of(model, batch).backward()
+            now[0] += 2.0  # the way back
             optimizer.step()
-    assert [step for kind, step in lines if kind == "probe"] == [3]
-    assert m.overhead > 0 and m.summary()["budget"] == 1e-6
+    return seen, m
+
+
+@pytest.mark.parametrize("budget", [0.01, 0.05, 0.25])
+def test_probes_keep_within_their_budget_from_the_start(budget: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = replace(PRESETS["full"], every=1000, probe_every=10, budget=budget)
+    fields: set[str] = set()
+    for steps in (30, 120, 600):
+        seen, m = clocked(given, steps, monkeypatch)
+        spent = sum(purse.spent for purse in m.purses)
+        assert spent <= budget * 3.0 * steps
+        assert m.summary()["overhead_of_probes"] == pytest.approx(spent / (3.0 * steps), rel=1e-3)
+        fields |= {name for _, names in seen for name in names}
+    assert "distance" in fields
+    assert ("hessian_top" in fields) == (budget > 0.1), "its first run is 25 steps, for which half the budget is saved"
+
+
+def test_dear_probes_do_not_keep_the_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, _ = clocked(replace(PRESETS["full"], every=1000, probe_every=10), 400, monkeypatch)
+    cheap = [step for step, names in seen if "distance" in names]
+    assert len(cheap) > 8 and max(b - a for a, b in itertools.pairwise(cheap)) < 60
+    assert any("hessian_top" in names for _, names in seen) and any("hessian_trace" in names for _, names in seen)
+
+
+def test_nothing_is_probed_where_nothing_can_be_earned(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, m = clocked(replace(PRESETS["normal"], probe_every=3, budget=1e-6), 20, monkeypatch)
+    assert seen == [] and m.summary()["overhead_of_probes"] == 0 and m.summary()["budget"] == 1e-6
+
+
+def test_what_is_held_and_what_gets_no_gradient_is_said() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.cut, self.held, self.off = (nn.Linear(2, 2) for _ in range(4))
+            self.off.requires_grad_(False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.used(self.held(self.off(x))) + self.cut(x).detach()
+
+    model = Two()
+    still = list(model.held.parameters())
+    others = [p for name, p in model.named_parameters() if not name.startswith("held")]
+    optimizer = torch.optim.SGD([{"params": others}, {"params": still, "lr": 0.0}], lr=0.1)
+    with monitor(model, optimizer, every=1) as m:
+        model(torch.ones(3, 2)).sum().backward()
+        optimizer.step()
+    assert m.latest["monitor"]["held"] == ["held.weight", "held.bias"]
+    assert m.latest["monitor"]["without_gradient"] == ["cut.weight", "cut.bias"]
 
 
 def test_what_is_kept_is_written_beside_the_metrics(tmp_path: Path) -> None:

@@ -17,10 +17,14 @@ from rich.text import Text
 
 from steepest.cli.console import console, figure
 from steepest.core.errors import RecordError
-from steepest.core.records import FINDINGS, METRICS, RUN
+from steepest.core.records import METRICS, RUN
+from steepest.doctor import Finding, examine, read
 
 HEAT = ((1e-5, "blue"), (1e-4, "cyan"), (1e-2, "green"), (1e-1, "yellow"), (math.inf, "red"))
 """Colours of update ratios: too small up to 1e-5, usual about 1e-3, too large from 1e-1."""
+STYLES = {"broken": "bold red", "costly": "yellow"}
+EVERY = 5.0
+"""Seconds between two visits of the doctor, at least."""
 BLOCKS = "▁▂▃▄▅▆▇█"
 Lines = Sequence[Mapping[str, Any]]
 
@@ -55,6 +59,19 @@ class Tail:
         self.folder = folder
         self.place = 0
         self.lines: list[dict[str, Any]] = []
+        self._seen: tuple[float, int] = (-math.inf, -1)
+        self._alarms: list[Finding] = []
+
+    def alarms(self) -> list[Finding]:
+        """What the doctor says of the run as it is now; asked again when there is something new, every few seconds."""
+        then, place = self._seen
+        if place != self.place and time.monotonic() - then > EVERY:
+            try:
+                self._alarms = examine(read(self.folder)).alarms
+            except RecordError:  # the record of what runs is missing or damaged
+                self._alarms = []
+            self._seen = (time.monotonic(), self.place)
+        return self._alarms
 
     def read(self) -> bool:
         """Read what is new; whether anything was. A file that became shorter (a run that went back) is read anew."""
@@ -123,12 +140,12 @@ def heat(ratios: Mapping[str, Any]) -> Text:
 def view(tail: Tail, screen: Console) -> RenderableType:
     """The whole picture."""
     tail.read()
-    said, result = tail.json(RUN), tail.json("result.json")
+    told, result = tail.json(RUN), tail.json("result.json")
     train, evaluations, steps, probes = (tail.of(kind) for kind in ("train", "eval", "monitor", "probe"))
     last = max((int(line["step"]) for line in tail.lines), default=0)
-    total = said.get("steps")
+    total = told.get("steps")
     state = result.get("status", "running") if result else "running"
-    head = Text(f"{said.get('label', tail.folder.name)} on {said.get('task', '?')}", style="bold")
+    head = Text(f"{told.get('label', tail.folder.name)} on {told.get('task', '?')}", style="bold")
     of = f" of {total}" if isinstance(total, int) else ""
     head.append(f"   step {last}{of}, {state}", style="" if state in ("running", "finished") else "red")
     width = max(10, min(60, screen.width - 40))
@@ -163,17 +180,12 @@ def view(tail: Tail, screen: Console) -> RenderableType:
         for top, colour in HEAT[:-1]:
             key.append(f"{top:g} ", style=colour)
         parts += [legend, key.append("or above", style=HEAT[-1][1])]
-    parts += findings(tail.json(FINDINGS))
-    return Group(*parts)
+    return Group(*parts, *said(tail.alarms()))
 
 
-def findings(record: Mapping[str, Any], most: int = 3) -> list[Text]:
-    """The newest findings of the doctor, where it was asked."""
-    runs = record.get("runs")
-    said = [
-        Text(f"doctor: {finding.get('said')}", style="yellow" if finding.get("severity") != "broken" else "bold red")
-        for run in (runs if isinstance(runs, list) else [])
-        for finding in (run.get("findings") or [])
-        if isinstance(finding, dict) and finding.get("state") != "unknown"
-    ]
-    return said[:most]
+def said(alarms: Sequence[Finding], most: int = 3) -> list[Text]:
+    """The gravest findings, with the rule that found each."""
+    lines = [Text(f"{finding.rule}: {finding.said}", style=STYLES[finding.severity]) for finding in alarms[:most]]
+    if len(alarms) > most:
+        lines.append(Text(f"and {len(alarms) - most} more: steepest doctor RUN", style="dim"))
+    return [Text("doctor", style="bold"), *lines] if lines else [Text("doctor: nothing stands out", style="dim")]

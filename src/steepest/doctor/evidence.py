@@ -91,6 +91,8 @@ class Evidence:
         sharpness: Learning rate over the smallest one along the same update that would raise the loss.
         eps_share: Per tensor, eps over the root mean square of the gradient.
         surprise: Per tensor, root mean square of g^2 / v.
+        held: Tensors whose learning rate was 0 at every line.
+        without_gradient: Tensors that were to be trained and had no gradient at any line.
     """
 
     run: str
@@ -129,6 +131,8 @@ class Evidence:
     sharpness: Series = EMPTY
     eps_share: Named = field(default_factory=dict)
     surprise: Named = field(default_factory=dict)
+    held: tuple[str, ...] = ()
+    without_gradient: tuple[str, ...] = ()
 
     @cached_property
     def strategy(self) -> Strategy | None:
@@ -271,7 +275,18 @@ def _monitored(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     watched = [entry for entry in lines if entry.get("kind") in ("monitor", "probe")]
     made: dict[str, Any] = {own: _named(watched, field) for own, field in NAMED.items()}
     made.update({own: _series(watched, field) for own, field in SINGLE.items()})
+    steps = [entry for entry in watched if entry["kind"] == "monitor"]
+    made.update({field: _always(steps, field) for field in ("held", "without_gradient")})
     return made
+
+
+def _always(lines: Sequence[Mapping[str, Any]], field: str) -> tuple[str, ...]:
+    """The names that a field lists in every line; a line without the field lists none."""
+    lists = [entry.get(field) for entry in lines]
+    known = [[name for name in names if isinstance(name, str)] for names in lists if isinstance(names, list)]
+    if not known or len(known) < len(lists):
+        return ()
+    return tuple(name for name in known[0] if all(name in names for names in known))
 
 
 NAMED = {

@@ -1,10 +1,11 @@
-"""What looking costs, and when a probe may run again."""
+"""What looking costs, and when a probe may run."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections import deque
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 
@@ -13,15 +14,9 @@ class Budget:
 
     The length of a step is the median of the last ones, without what the monitor itself took, so that evaluations
     between steps are no part of it.
-
-    Args:
-        share: Largest share of the time of training for all probes together; None: no limit.
-        probes: How many share it.
     """
 
-    def __init__(self, share: float | None, probes: int) -> None:
-        self.share = share
-        self.probes = max(1, probes)
+    def __init__(self) -> None:
         self.spent = 0.0
         self.latest = 0.0
         self.steps = 0
@@ -52,18 +47,61 @@ class Budget:
         return median(self.lengths) if self.lengths else math.nan
 
     @property
+    def training(self) -> float:
+        """Seconds that the steps took without the monitor; NaN before the second."""
+        return self.steps * self.step
+
+    @property
     def overhead(self) -> float:
         """Time of the monitor over that of the steps without it; NaN before the second step."""
-        return self.spent / (self.steps * self.step) if self.lengths and self.step > 0 else math.nan
+        return self.spent / self.training if self.training > 0 else math.nan
 
-    def wait(self, cost: float, least: int) -> int:
-        """Steps until a probe that took so many seconds has been earned; at least ``least``.
 
-        >>> budget = Budget(0.1, probes=2)
-        >>> budget.lengths.append(0.01)
-        >>> budget.wait(0.05, least=25)
-        100
+class Purse:
+    """A share of the time of training, spent on probes that take turns.
+
+    Each step earns that share of its own length. A probe runs when its cost has been earned: what it took the last
+    time, and before it ever ran, what its passes should take. The one that has waited longest goes first, and while
+    it waits for its cost nobody overtakes it, so that a dear probe gets its turn and the share is kept from the start.
+
+    Args:
+        share: Of the time of training; None: probes run when they are due, whatever they cost.
+        passes: For each probe its cost in forward passes; a step is three.
+    """
+
+    def __init__(self, share: float | None, passes: Mapping[str, float]) -> None:
+        self.share = share
+        self.passes = dict(passes)
+        self.spent = 0.0
+        self.took: dict[str, float] = {}
+
+    def cost(self, probe: str, step: float) -> float:
+        """Seconds that a probe should take, where a step takes so many."""
+        return self.took.get(probe, self.passes[probe] / 3 * step)
+
+    def earned(self, waiting: Sequence[str], step: float, training: float) -> list[str]:
+        """Those that may run now, of some that wait, the longest first.
+
+        >>> purse = Purse(0.1, {"cheap": 0.3, "dear": 30})
+        >>> purse.earned(["cheap", "dear"], step=0.01, training=0.5)  # 50 steps earn 5
+        ['cheap']
+        >>> purse.earned(["dear", "cheap"], step=0.01, training=0.5)
+        []
+        >>> purse.earned(["dear", "cheap"], step=0.01, training=1.01)
+        ['dear', 'cheap']
         """
-        if self.share is None or not self.lengths or self.step <= 0:
-            return least
-        return max(least, math.ceil(cost * self.probes / (self.share * self.step) - 1e-9))
+        if self.share is None:
+            return list(waiting)
+        left = self.share * training - self.spent
+        found = []
+        for probe in waiting:
+            left -= self.cost(probe, step)
+            if not left >= 0:
+                break
+            found.append(probe)
+        return found
+
+    def paid(self, probe: str, seconds: float) -> None:
+        """Take note of what a probe took."""
+        self.spent += seconds
+        self.took[probe] = seconds

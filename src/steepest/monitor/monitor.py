@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from steepest.core.records import plain
-from steepest.monitor.budget import Budget
+from steepest.monitor.budget import Budget, Purse
 from steepest.monitor.gauge import Gauge, Rows, nonfinite
 from steepest.monitor.look import Scene, look, needs, rounded
-from steepest.monitor.presets import Preset
+from steepest.monitor.presets import CURVATURE, PASSES_OF, Preset
 from steepest.monitor.writers import Writer
 
 
@@ -39,7 +39,8 @@ class Monitor:
         self.step = 0
         self.memory: dict[str, Any] = {}
         self.latest: dict[str, dict[str, Any]] = {}
-        self.budget = Budget(preset.budget, len(preset.probes))
+        self.budget = Budget()
+        self.purses = self._purses()
         self.gauge = Gauge(optimizer)
         mine = {p for group in optimizer.param_groups for p in group["params"]}
         self.names: dict[Tensor, str] = {p: name for name, p in model.named_parameters() if p in mine}
@@ -96,9 +97,7 @@ class Monitor:
     def _before(self, *_: Any) -> None:
         with self.budget:
             self._due = self._due or (self.step + 1) % self.preset.every == 0
-            waiting = self.memory.setdefault("next", {})
-            first = self.preset.probe_every
-            self._probes = [name for name in self.preset.probes if self.step + 1 >= waiting.get(name, first)]
+            self._probes = self._earned()
             if self._due or needs(self._probes, "before"):
                 self.gauge.prepare(copies=needs(self._probes, "before"))
 
@@ -116,6 +115,23 @@ class Monitor:
             self.gauge.forget()
             self._norm = self._factor = None
         self.budget.stepped()
+
+    def _purses(self) -> list[Purse]:
+        """Curvature has a purse of its own, so that it does not keep the others waiting; each gets an equal share."""
+        kinds = [[p for p in self.preset.probes if (p in CURVATURE) == dear] for dear in (False, True)]
+        kinds = [kind for kind in kinds if kind]
+        share = None if self.preset.budget is None else self.preset.budget / max(1, len(kinds))
+        return [Purse(share, {name: PASSES_OF[name] for name in kind}) for kind in kinds]
+
+    def _earned(self) -> list[str]:
+        """The probes that are due at the coming step and whose cost has been earned."""
+        due = self.memory.setdefault("next", {})
+        found: list[str] = []
+        for purse in self.purses:
+            waiting = [name for name in purse.passes if self.step + 1 >= due.get(name, self.preset.probe_every)]
+            waiting.sort(key=lambda name: due.get(name, self.preset.probe_every))
+            found += purse.earned(waiting, self.budget.step, self.budget.training)
+        return found
 
     def _clipped(self) -> None:
         """Count the steps that were clipped, where something says so."""
@@ -143,6 +159,7 @@ class Monitor:
         seen, acted = self.memory.pop("clips", (0, 0))
         tensors = {self.names[p]: row for p, row in rows.items() if p in self.names and p.ndim > 1}
         tensors = tensors or {self.names[p]: row for p, row in rows.items() if p in self.names}
+        held, missing = self._still()
         return {
             "grad_norm": rounded(norm),
             "grad_norm_clipped": rounded(after),
@@ -154,16 +171,25 @@ class Monitor:
             "gradient_norm": {name: rounded(math.sqrt(g)) for name, (g, _, _) in tensors.items()},
             "weight_norm": {name: rounded(math.sqrt(w)) for name, (_, _, w) in tensors.items()},
             "update_ratio": {name: rounded(math.sqrt(u / w)) if w else None for name, (_, u, w) in tensors.items()},
+            **({"held": held} if held else {}),
+            **({"without_gradient": missing} if missing else {}),
         }
 
+    def _still(self) -> tuple[list[str], list[str]]:
+        """Tensors held on purpose (their learning rate is 0), and those that should move and got no gradient."""
+        groups = self.optimizer.param_groups
+        there = [(p, group) for group in groups for p in group["params"] if p in self.names and p.requires_grad]
+        held = [self.names[p] for p, group in there if group.get("lr") == 0]
+        return held, [self.names[p] for p, group in there if group.get("lr") != 0 and p.grad is None]
+
     def _probe(self) -> None:
-        """Run the probes that are due, each against its own share of the budget."""
+        """Run the probes whose turn it is."""
         params = {name: p for p, name in self.names.items() if p.requires_grad}
         before = self.gauge.before
         found: dict[str, Any] = {}
         for name in self._probes:
-            spent = Budget(None, 1)
-            with spent:
+            timed = Budget()
+            with timed:
                 scene = Scene(
                     self.model,
                     self.optimizer,
@@ -176,7 +202,8 @@ class Monitor:
                     self.memory,
                 )
                 found.update(look(name, scene))
-            self.memory["next"][name] = self.step + self.budget.wait(spent.spent, self.preset.probe_every)
+            self.memory["next"][name] = self.step + self.preset.probe_every
+            next(purse for purse in self.purses if name in purse.passes).paid(name, timed.spent)
         if found:
             self._write("probe", found)
 
@@ -199,5 +226,6 @@ class Monitor:
             "probes": list(self.preset.probes),
             "budget": self.preset.budget,
             "overhead": rounded(self.overhead),
+            "overhead_of_probes": rounded(sum(p.spent for p in self.purses) / (self.budget.training or math.nan)),
             "seconds": rounded(self.budget.spent),
         }

@@ -13,6 +13,18 @@ PASSES = ("activations", "batch_norm", "noise")
 CURVATURE = ("sharpness", "hessian_top", "hessian_trace")
 """Probes that run it many times."""
 PROBES = (*CHEAP, *PASSES, *CURVATURE)
+PASSES_OF = {
+    "gradients": 0.3,
+    "adam_health": 0.6,
+    "distance": 0.3,
+    "activations": 2.5,
+    "batch_norm": 2.5,
+    "noise": 3.5,
+    "sharpness": 7.0,
+    "hessian_top": 75.0,
+    "hessian_trace": 27.0,
+}
+"""What a run of a probe should cost, in forward passes: a gradient is three, a product with the Hessian six."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +37,10 @@ class Preset:
         probes: Names of probes: "gradients", "adam_health", "distance", "activations", "batch_norm", "noise",
             "sharpness", "hessian_top", "hessian_trace".
         probe_every: Steps between two runs of a probe, at least.
-        budget: Largest share of the time of training that probes may take: each gets its part of it, and waits after a
-            run until its cost has been earned. None: every ``probe_every`` steps, whatever it costs; the steps at which
-            probes run are then the same on every machine.
+        budget: Largest share of the time of training that probes may take; lines are beside it. A probe runs when its
+            cost has been earned, the first time too; curvature and the others have half each where both are asked for.
+            None: every ``probe_every`` steps, whatever it costs; the steps at which probes run are then the same on
+            every machine.
 
     >>> preset("normal").probes[:2], preset("normal").budget
     (('gradients', 'adam_health'), 0.05)

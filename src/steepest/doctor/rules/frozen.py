@@ -12,27 +12,34 @@ STILL = 1e-4
 
 
 def look(run: Evidence) -> Finding | None:
-    """Where some tensors moved, those that did not."""
+    """Tensors that never got a gradient, and those that did not move while others did; but for those at rate 0."""
     if not run.distance and not run.update_ratio:
         return unknown("frozen", "movements of single tensors were")
-    still = [name for name, series in run.distance.items() if late(run, series).median() < STILL]
+    still = list(run.without_gradient)
+    still += [n for n, series in run.distance.items() if n not in still and late(run, series).median() < STILL]
     still += [
         name
         for name, s in run.update_ratio.items()
         if name not in still and len(s.finite) and s.finite.values.max() == 0
     ]
-    moved = len({*run.distance, *run.update_ratio}) - len(still)
+    still = [name for name in still if name not in run.held]
+    moved = len({*run.distance, *run.update_ratio} - {*still, *run.held})
     if not still or not moved:
         return None
     names = ", ".join(still[:3]) + (f" and {len(still) - 3} more" if len(still) > 3 else "")
-    series = run.distance.get(still[0]) or run.update_ratio[still[0]]
+    never = len(run.without_gradient)
+    why = f" ({never} never got a gradient)" if never else ""
+    series = next((found[still[0]] for found in (run.distance, run.update_ratio) if still[0] in found), run.loss)
     return Finding(
         "frozen",
         "fact",
         "costly",
-        f"{names} did not move while {moved} other tensors did",
+        f"{names} did not move{why}, while {moved} other tensors did",
         span(series),
-        {"still": len(still), "moved": moved, "bound": STILL},
+        {"still": len(still), "without gradient": never, "moved": moved, "bound": STILL},
         SOURCE,
-        Try("if that is not on purpose: requires_grad, a detach on the way, or a rule for groups that leaves them out"),
+        Try(
+            "look for a detach or no_grad on the way, or a layer that is not used; "
+            "what is frozen on purpose gets requires_grad=False or lr=0"
+        ),
     )

@@ -14,6 +14,8 @@ SOON = 0.2
 """In this first share of the steps. Source: ours."""
 BACK = 0.8
 """And at the end it is below this share of what it was. Source: ours."""
+LEARNT = 0.9
+"""Or it had fallen below this share before it leapt, and never came back. Source: ours."""
 TORN = 0.1
 """Norm of an update over its weights, in half of the tensors, at an early step. Source: torchmortem, for one."""
 LENGTH = 0.1
@@ -28,13 +30,16 @@ def look(run: Evidence) -> Finding | None:
     other = warmed(run.strategy, LENGTH)
     test = Try(f"a warm-up over {100 * LENGTH:g} % of the steps", str(other) if other else None, early=True)
     start, loss = beginning(run), early(run, run.loss.finite, SOON).smooth(BY_EPOCH)
-    end = late(run, run.loss).mean()
-    if not len(loss) or not end < BACK * start:
+    if not len(loss):
         return None
+    back = late(run, run.loss).mean() < BACK * start
     torn = largest_updates(run, SOON / 2)
-    peak, when = float(loss.values.max()), int(loss.steps[int(loss.values.argmax())])
+    top = int(loss.values.argmax())
+    peak, when, best = float(loss.values[top]), int(loss.steps[top]), float(loss.values[: top + 1].min())
+    if not back and not best < LEARNT * start:
+        return None
     if not peak > LEAP * start:
-        if not torn > TORN:
+        if not back or not torn > TORN:
             return None
         said = (
             f"an early update was {figure(torn)} of the weights it changed, "
@@ -42,14 +47,15 @@ def look(run: Evidence) -> Finding | None:
         )
         steps = (0, int(SOON / 2 * run.taken))
         return Finding("no_warmup", "suspicion", "costly", said, steps, {"ratio": torn, "bound": TORN}, SOURCE, test)
+    said = f"the loss leapt from {figure(start)} to {figure(peak)} in the first {when} steps before it fell"
+    if not back:
+        said = f"the loss had fallen from {figure(start)} to {figure(best)}, leapt to {figure(peak)} by step {when}"
+        said += " and never came back"
     return Finding(
         "no_warmup",
         "suspicion",
-        "costly",
-        (
-            f"the loss leapt from {figure(start)} to {figure(peak)} in the first "
-            f"{when} steps before it fell, and nothing warms up"
-        ),
+        "costly" if back else "broken",
+        f"{said}, and nothing warms up",
         (0, when),
         {"start": start, "peak": peak, "times": peak / start, "bound": LEAP},
         SOURCE,

@@ -46,7 +46,7 @@ class AGC(Rule):
     Differs from: the authors' code and optax in the axes only: their kernels are (height, width, input, output), and
     they call a tensor with one dimension longer than 1 a vector, whatever its number of dimensions.
     pytorch_optimizer takes the norms of three-dimensional kernels over the second dimension only.
-    Source: Brock et al. 2021, arXiv:2102.06171, Equation 3.
+    Source: Brock et al. 2021, arXiv:2102.06171, section 4.
 
     Example:
         >>> w, g = torch.tensor([[3.0, 4.0], [0.0, 1.0]]), torch.tensor([[0.6, 0.8], [0.0, 0.05]])

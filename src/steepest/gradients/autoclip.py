@@ -30,7 +30,7 @@ class AutoClip(Rule):
     A norm that is not finite is not remembered; the gradient it belongs to passes as it is in ``clip_norm``.
     Differs from: the reference code only in that a NaN does not enter the history, where it would make every later
     bound NaN.
-    Source: Seetharaman et al. 2020, arXiv:2007.14469, Algorithm 1.
+    Source: Seetharaman et al. 2020, arXiv:2007.14469.
 
     Example:
         >>> r = AutoClip(percentile=50.0)

@@ -110,7 +110,8 @@ def adam_mini(
     Family: low memory
     Usual lr: 1e-4 to 1e-2
     Use when: memory is short and adamw's settings are to be kept: half of its state, the same learning rate.
-    Not when: memory is plenty (adamw), or the momentum too has to go (adafactor, apollo_mini).
+    Not when: memory is plenty: adamw, or a rule of matrices, which were faster than it in an independent study
+    (arXiv:2509.02046); or the momentum too has to go (adafactor, apollo_mini).
     Source: arXiv:2406.16793.
     """
     return chain(AdamMini(*pair(betas), eps, block), WeightDecay(weight_decay), LearningRate(lr))

@@ -46,7 +46,7 @@ class AdamP(Rule):
     parameter.
     Units: as :class:`Adam`.
     Differs from: pytorch_optimizer, which adds eps before the bias correction. As the authors' code, we do so after it.
-    Source: Heo et al. 2020, arXiv:2006.08217, Algorithm 2.
+    Source: Heo et al. 2020, arXiv:2006.08217; the authors' ``adamp``.
 
     Example:
         >>> rule, p, g = AdamP(), torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]])
@@ -133,6 +133,6 @@ def adamp(
     Use when: a convolutional network has normalisation after nearly every layer and is trained with momentum: there
     plain steps lengthen the weights and so shorten later steps (arXiv:2006.08217).
     Not when: layers are not followed by normalisation; then it is adamw, with cosines to compute.
-    Source: arXiv:2006.08217, Algorithm 2.
+    Source: arXiv:2006.08217.
     """
     return chain(AdamP(*pair(betas), eps, weight_decay, delta, wd_ratio, nesterov), LearningRate(lr))

@@ -34,7 +34,7 @@ class DoWG(Rule):
     Units: ``u`` is in units of the parameters. ``metrics["step_size"]`` is :math:`r_t^2 / (\sqrt{v_t} + \epsilon)`.
     Differs from: the paper, which has no :math:`\epsilon`; the authors' code and optax add it, and by default take the
     same 1e-4 for :math:`r_\epsilon^2`.
-    Source: Khaled, Mishchenko and Jin 2023, arXiv:2305.16284, Algorithm 1.
+    Source: Khaled, Mishchenko and Jin 2023, arXiv:2305.16284.
 
     Example:
         >>> rule, p, g = DoWG(r_eps=0.5, eps=1e-9), torch.zeros(2), torch.tensor([0.0, 2.0])

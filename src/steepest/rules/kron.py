@@ -57,7 +57,7 @@ class Kron(Rule):
     Differs from: the authors' code in three simplifications: random signs stand for normal numbers (the same second
     moments), kernels are merged to matrices instead of one factor a dimension, the factors are balanced every 100 fits
     instead of with probability 0.01. Norms of matrices are the authors' lower bound.
-    Source: Li 2015, arXiv:1512.04202 (the fit, section IV); Li 2018, arXiv:1803.09383 (Lie groups); the Kron of
+    Source: Li 2015, arXiv:1512.04202 (the fit); Li 2018, arXiv:1803.09383 (Lie groups); the Kron of
     evanatyourservice/kron_torch.
 
     Example:

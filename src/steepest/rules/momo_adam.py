@@ -48,7 +48,7 @@ class MoMoAdam(Rule):
     Units: ``metrics["step_size"]`` is :math:`\tau_t`.
     Differs from: optax, which divides :math:`x_t` by :math:`1 + \eta\lambda` but not the step; as the paper and the
     authors' code we divide both.
-    Source: Schaipp, Ohana, Eickenberg, Defazio and Gower 2023, arXiv:2305.07583, Algorithm 2.
+    Source: Schaipp, Ohana, Eickenberg, Defazio and Gower 2023, arXiv:2305.07583; the authors' ``momo-opt``.
 
     Example:
         >>> rule, p, g = MoMoAdam(lr=1.0), torch.tensor([2.0]), torch.tensor([4.0])

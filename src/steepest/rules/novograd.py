@@ -33,7 +33,7 @@ class NovoGrad(Rule):
     Shapes: any. Memory: one number a tensor. Cost: one more read of the gradient.
     Units: ``u`` is unitless and about 1 long as a whole tensor, so its entries are small: learning rates are larger
     than Adam's.
-    Source: Ginsburg et al. 2019, arXiv:1905.11286, Algorithm 1 (the momentum is a link of its own).
+    Source: Ginsburg et al. 2019, arXiv:1905.11286 (the momentum is a link of its own).
 
     Example:
         >>> import torch
@@ -86,7 +86,7 @@ def novograd(
     Usual lr: 1e-3 to 1e-1
     Use when: speech or image models are trained in large batches with half of adam's memory (arXiv:1905.11286).
     Not when: entries of one tensor differ much in the size of their gradients, as in embeddings.
-    Source: arXiv:1905.11286, Algorithm 1.
+    Source: arXiv:1905.11286.
     """
     beta1, beta2 = pair(betas)
     ball = HeavyBall(beta1, dampening=beta1 if grad_averaging else 0.0)

@@ -47,7 +47,7 @@ class NormBall(Rule):
     Units: ``u`` is in units of the parameter; the scale of the gradient does not matter.
     Differs from: the paper, whose argument is the minimum (:math:`-u`). The authors' code refuses kernels for
     ``"sign"``, which it divides by the columns.
-    Source: Pethick et al. 2025, arXiv:2502.07529, the norm choices for layers and their oracles.
+    Source: Pethick et al. 2025, arXiv:2502.07529, Tables 2 to 4; the step of filters is that of the authors' code.
 
     Example:
         >>> rule, g = NormBall(radius=2.0, norm="sign"), torch.tensor([[3.0, -0.1], [0.0, 5.0]])
@@ -106,17 +106,18 @@ def scion(
     """Momentum, and a step of length ``lr`` towards where it points furthest in a ball of the layer's own norm.
 
     With ``weight_decay=1`` a step goes from the weights to that point, ``lr`` of the way, so that they never leave the
-    ball; with 0 it is the paper's unconstrained form. Hidden layers take the spectral ball, the output layer (and an
-    embedding tied to it) that of signs with a radius of its own. The authors, for language models:
-    ``partition(head=scion(radius=3000, norm="sign"), embedding=scion(radius=3000, norm="sign"), rest=scion())``, and
-    for a network of linear layers lr=2**-6 and radii of 1 and 1024. Their ``momentum`` is 1 minus this one.
+    ball; with 0 it is the paper's unconstrained form. Hidden layers take the spectral ball; the output layer, and an
+    embedding tied to it, that of signs with a radius of its own; a free embedding its own too. The authors, for
+    language models: ``partition(head=scion(radius=3000, norm="sign"), embedding=scion(radius=3000, norm="sign"),
+    rest=scion())``, and for a network of linear layers lr=2**-6 and radii of 1 and 1024. Their ``momentum`` is 1 minus
+    this one.
 
     Family: matrix
     Usual lr: 2e-4 to 6e-2
     Use when: muon fits the model and no second rule is wanted beside it, or settings found on a narrow model are to
     serve a wide one (arXiv:2502.07529). Half of adamw's state.
     Not when: nobody will tune the radii: the defaults are those of one language model.
-    Source: arXiv:2502.07529, Algorithms 1 and 2 with the norms of its section 4.
+    Source: arXiv:2502.07529, Algorithms 1 to 3.
     """
     ball = NormBall(radius, ns_steps, norm=norm, iteration=iteration)
     return chain(EmaMomentum(momentum), ball, WeightDecay(weight_decay), LearningRate(lr))

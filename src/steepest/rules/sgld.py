@@ -31,7 +31,7 @@ class Langevin(Rule):
     Differs from: the paper in letters only: its step :math:`\epsilon_t` is :math:`2 \eta`, its gradient that of the sum
     over examples. As with :func:`gradient_noise`, the noise is a function of seed, step, tensor and entry, so that a
     resumed run draws the same.
-    Source: Welling and Teh 2011, Bayesian Learning via Stochastic Gradient Langevin Dynamics, ICML, equation (4).
+    Source: Welling and Teh 2011, Bayesian Learning via Stochastic Gradient Langevin Dynamics, ICML.
 
     Example:
         >>> import torch
@@ -74,6 +74,6 @@ def sgld(lr: float = 1e-3, temperature: float = 1e-4, weight_decay: float = 0.0,
     Usual lr: 1e-5 to 1e-1
     Use when: many sets of weights are wanted instead of one, to average their predictions; keep some along the way.
     Not when: one set is wanted: the noise never lets it settle.
-    Source: Welling and Teh 2011, ICML, equation (4).
+    Source: Welling and Teh 2011, ICML.
     """
     return chain(WeightDecay(weight_decay), Langevin(lr, temperature, noise_seed))

@@ -43,7 +43,7 @@ class StableAdamW(Rule):
     Units: as :class:`Adam`.
     Differs from: the paper and peers in form only: they put the bias correction into the weights of the averages
     (:math:`\hat\beta_t = \beta \frac{1 - \beta^{t-1}}{1 - \beta^t}`), which makes the same :math:`\hat m, \hat v`.
-    Source: Wortsman et al. 2023, arXiv:2304.13013, Algorithm 2; the clipping is Shazeer and Stern 2018,
+    Source: Wortsman et al. 2023, arXiv:2304.13013; the clipping is Shazeer and Stern 2018,
     arXiv:1804.04235, section 6.
 
     Example:
@@ -116,6 +116,6 @@ def stable_adamw(
     Use when: training with adamw has loss spikes, as large models in low precision do: the clipping acts where a spike
     begins, in tensors whose gradients outgrow their average (arXiv:2304.13013).
     Not when: training is stable already: it is adamw with shorter first steps.
-    Source: arXiv:2304.13013, Algorithm 2.
+    Source: arXiv:2304.13013.
     """
     return chain(StableAdamW(*pair(betas), eps, weight_decay), LearningRate(lr))

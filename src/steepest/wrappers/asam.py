@@ -32,7 +32,7 @@ class AdaptiveClimb(Rule):
     Shapes: any. Memory: 4 bytes a parameter, between the two gradients of a step. Cost: as SAM's.
     Differs from: the authors' code, which takes :math:`T = 1` for parameters whose name lacks "weight" (this is the
     paper's element-wise operator on all of them); pytorch_optimizer and davda54's sam, where :math:`\eta = 0`.
-    Source: Kwon et al. 2021, arXiv:2102.11600, Algorithm 1.
+    Source: Kwon et al. 2021, arXiv:2102.11600.
 
     Example:
         >>> import torch
@@ -81,6 +81,6 @@ def asam(rho: float = 0.5, eta: float = 0.01) -> Wrapper:
 
     Use when: as SAM, and layers differ in scale; one rho then serves more models.
     Not when: compute is short and data plenty.
-    Source: arXiv:2102.11600, Algorithm 1.
+    Source: arXiv:2102.11600.
     """
     return Sharpness(AdaptiveClimb(rho, eta))

@@ -60,7 +60,7 @@ def gsam(rho: float = 0.05, alpha: float = 0.4) -> Wrapper:
 
     Use when: SAM helps and its rho is tuned; nothing more to pay but 4 bytes a parameter during the step.
     Not when: SAM does not help.
-    Source: arXiv:2203.08065, Algorithm 1.
+    Source: arXiv:2203.08065.
     """
     if not alpha >= 0:
         raise HyperparameterError(f"gsam: alpha={alpha!r} is outside [0, inf). The default is 0.4.")

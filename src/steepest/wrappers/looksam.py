@@ -75,7 +75,7 @@ def looksam(rho: float = 0.1, every: int = 5, alpha: float = 0.7) -> Wrapper:
     Use when: SAM helps and its cost hurts; batches large enough that the bend holds for a few steps.
     Not when: memory is short: it keeps 4 bytes a parameter.
     Differs from: pytorch_optimizer, which takes norms and angles tensor by tensor; the paper takes them over the model.
-    Source: arXiv:2203.02714, Algorithm 1.
+    Source: arXiv:2203.02714.
     """
     if not alpha >= 0:
         raise HyperparameterError(f"looksam: alpha={alpha!r} is outside [0, inf). The default is 0.7.")

@@ -31,7 +31,7 @@ class EqualAverage(Rule):
 
     Shapes: any. Memory: 4 bytes a parameter, in the pass of the rule it stands behind.
     Differs from: the authors' code, which counts epochs. The mean of equal weights is these weights, bit for bit.
-    Source: Izmailov et al. 2018, arXiv:1803.05407, Algorithm 1.
+    Source: Izmailov et al. 2018, arXiv:1803.05407.
 
     Example:
         >>> import torch
@@ -100,7 +100,7 @@ def swa(start: Duration = 0.75, every: Duration = 1) -> Wrapper:
 
     Use when: the learning rate ends high and constant, or in cycles, so that the weights wander about a minimum.
     Not when: the learning rate decays to 0 anyway: the mean then mostly looks back; ``ema`` or ``lawa`` forget.
-    Source: arXiv:1803.05407, Algorithm 1.
+    Source: arXiv:1803.05407.
     """
     check_duration("swa: start", start, zero=True)
     check_duration("swa: every", every)

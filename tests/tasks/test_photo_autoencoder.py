@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
@@ -8,8 +9,9 @@ from sklearn.datasets import load_sample_image
 from sklearn.metrics import mean_squared_error
 
 from steepest import tasks
-from steepest.tasks.photos import patches
+from steepest.tasks.photos import patches, photos
 from steepest.tasks.splits import split_of
+from steepest.tasks.task import TaskError
 
 
 def test_patches_lie_side_by_side() -> None:
@@ -60,3 +62,9 @@ def test_a_run_starts_with_the_second_moments_of_image_and_output() -> None:
     gap = torch.stack(gaps)
     assert abs(gap.mean()) < 4 * gap.std() / 30**0.5
     assert gap.std() > 0.05, "the cross term of a single seed is not small"
+
+
+def test_without_pillow_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(TaskError, match=r"needs scikit-learn and pillow.*pip install 'steepest\[tasks\]'"):
+        photos.__wrapped__()

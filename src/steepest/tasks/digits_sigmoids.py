@@ -30,5 +30,6 @@ def digits_sigmoids() -> Task:
         digits_mlp(),
         name="digits-sigmoids",
         model=sigmoids,
+        target=None,
         description="Handwritten digits, 8 x 8 pixels, eight layers of 64 sigmoids",
     )

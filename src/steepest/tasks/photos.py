@@ -30,12 +30,13 @@ def photos() -> dict[str, Any]:
     their neighbours in the same split.
     """
     with guest("scikit-learn and pillow", extra="tasks"):
-        import PIL  # noqa: F401 - scikit-learn reads photographs with it, and says ImportError without a name
         from sklearn.datasets import load_sample_image
+
+        images = {name: load_sample_image(f"{name}.jpg") for name in PHOTOS}  # this is where it asks for pillow
     found: dict[str, list[Tensor]] = {"train": [], "validation": [], "test": []}
     digest = hashlib.blake2b(digest_size=8)
-    for name in PHOTOS:
-        pixels = torch.tensor(load_sample_image(f"{name}.jpg"))
+    for name, image in images.items():
+        pixels = torch.tensor(image)
         digest.update(pixels.numpy().tobytes())
         grid = patches(pixels.to(torch.float32) / 255)
         for row in range(grid.shape[0]):

@@ -168,7 +168,7 @@ def guest(package: str, extra: str) -> Iterator[None]:
     """Around the import of a library that only some tasks need: if it is missing, say how to install it."""
     try:
         yield
-    except ModuleNotFoundError as failure:
+    except ImportError as failure:
         raise TaskError(
             f"this task needs {package}, which is not installed: pip install 'steepest[{extra}]'"
         ) from failure

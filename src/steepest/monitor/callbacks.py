@@ -10,6 +10,9 @@ from steepest.core.errors import SteepestError
 from steepest.monitor.front import monitor
 from steepest.monitor.monitor import Monitor
 
+FIELDS = {"loss": "loss", "grad_norm": "grad_norm", "learning_rate": "lr"}
+"""What the Trainer logs, and what it is called here."""
+
 
 class Follower:
     """A monitor that begins and ends when a trainer says so; options are those of :func:`~steepest.monitor.monitor`."""
@@ -66,7 +69,7 @@ def trainer_callback(**options: Any) -> Any:
     """A callback for Hugging Face's Trainer: ``Trainer(..., callbacks=[trainer_callback(out="runs/one")])``.
 
     The gradient norm is the one that reaches the optimizer: behind the Trainer's own clipping. Its log is written as
-    training lines.
+    training lines, with the norm before clipping.
     """
     base = _first("Hugging Face's Trainer", "transformers").TrainerCallback
 
@@ -77,7 +80,7 @@ def trainer_callback(**options: Any) -> Any:
             self.follower.begin(kwargs["model"], kwargs["optimizer"])
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-            values = {name: float(x) for name, x in (logs or {}).items() if name in ("loss", "grad_norm")}
+            values = {FIELDS[name]: float(x) for name, x in (logs or {}).items() if name in FIELDS}
             if self.follower.monitor is not None and values:
                 self.follower.monitor.log(**values)
 

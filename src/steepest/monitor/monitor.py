@@ -92,7 +92,7 @@ class Monitor:
     def log(self, **values: float) -> None:
         """Write a training line of your own, such as the loss: ``m.log(loss=loss.item())``."""
         rate = next((float(g["lr"]) for g in self.optimizer.param_groups if "lr" in g), None)
-        self._write("train", {**values, **({} if rate is None else {"lr": rate})})
+        self._write("train", {**({} if rate is None else {"lr": rate}), **values})
 
     def _before(self, *_: Any) -> None:
         with self.budget:

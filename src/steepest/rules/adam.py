@@ -206,8 +206,8 @@ def amsgrad(
     Family: adaptive
     Usual lr: 1e-4 to 1e-2
     Use when: Adam's steps grow when gradients become rare, or you need the proof of convergence.
-    Not when: you hope for more than Adam gives: over many tasks it does about the same (arXiv:2007.01547), for 4 bytes
-    a parameter more.
+    Not when: you hope for more than Adam gives: over many tasks it does about the same (arXiv:2007.01547), for half as
+    much state again.
     Source: arXiv:1904.09237, Algorithm 2.
     """
     return chain(WeightDecay(weight_decay), AMSGrad(*pair(betas), eps), LearningRate(lr))

@@ -114,7 +114,7 @@ def adan(
 
     Family: adaptive
     Usual lr: 1e-3 to 2e-2
-    Use when: there is memory for 16 bytes a parameter and budget to tune; the authors take lr 5-10 times adamw's.
+    Use when: there is memory for twice adam's state and budget to tune; the authors take lr 5-10 times adamw's.
     Not when: memory is short, or a lr tuned for adamw is to be kept.
     Source: arXiv:2208.06677, Algorithm 1.
     """

@@ -164,7 +164,7 @@ def dadapt_adam(
 
     Family: learning-rate-free
     Usual lr: 1
-    Use when: a published setting of it is to be reproduced, or 4 bytes a parameter less than prodigy's count.
+    Use when: a published setting of it is to be reproduced, or it must keep a little less than prodigy does.
     Not when: you begin something new: prodigy, by the same authors, finds the distance faster (arXiv:2306.06101); and
     compare either with tuned adamw (arXiv:2505.24005).
     Source: arXiv:2301.07733.

@@ -207,8 +207,9 @@ def kron(
 
     Family: matrix
     Usual lr: 1e-4 to 1e-3
-    Use when: problems are hard for Adam (badly conditioned, sparse rewards, small batches): it needs no tuned second
-    moment, and after the first thousand steps costs little more than its products.
+    Use when: problems are hard for Adam (badly conditioned, sparse rewards, small batches), or a language model is
+    trained for long, where it was ahead of muon (arXiv:2509.02046): it needs no tuned second moment, and after the
+    first thousand steps costs little more than its products.
     Not when: the first 500 steps matter most, in each of which the preconditioner is fitted at the price of several
     products and two triangular solves.
     Source: arXiv:1512.04202; kron_torch.

@@ -99,8 +99,10 @@ def mars_adamw(
 
     Family: variance reduction
     Usual lr: 1e-3 to 1e-2
-    Use when: a language model is trained, adamw is tuned already, and memory for the last gradient is there.
-    Not when: memory is short, or much is expected: over a tuned adamw the gain is small (arXiv:2509.02046).
+    Use when: a language model is trained, adamw is tuned already, and memory for the last gradient is there: with
+    ademamix it led one independent comparison at its larger sizes and batches (arXiv:2509.01440).
+    Not when: memory is short, or much is expected: in another comparison the rules of matrices were ahead of it, and
+    the gain over a tuned adamw was small (arXiv:2509.02046).
     Source: arXiv:2411.10438, Algorithm 2 (MARS-AdamW).
     """
     beta1, beta2 = pair(betas)
@@ -115,7 +117,7 @@ def mars_lion(lr: float = 3e-4, beta: float = 0.95, weight_decay: float = 0.0, g
 
     Family: variance reduction
     Usual lr: 1e-4 to 1e-3
-    Use when: lion or signum would be used and the gradient is noisy; it keeps 8 bytes a parameter as adamw does.
+    Use when: lion or signum would be used and the gradient is noisy; it keeps as much as adamw does.
     Not when: memory is why lion was chosen: this doubles its state.
     Source: arXiv:2411.10438, Algorithm 3 (MARS-Lion).
     """

@@ -51,7 +51,7 @@ def muon(
     adamw at the same loss, 1.4 times at 100 M parameters (arXiv:2509.02046). With adjust_lr_fn="match_rms_adamw" take
     adamw's lr.
     Not when: a pretrained model is fine-tuned that was trained by adamw, or the matrices are so large or thin that the
-    products (some 30 of them a step) are no longer small beside the backward pass.
+    products (three in each of ``ns_steps``) are no longer small beside the backward pass.
     Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers"; arXiv:2502.16982.
     """
     link = Orthogonalize(*coefficients(ns_coefficients), ns_steps, eps, iteration, adjust_lr_fn or "original", experts)

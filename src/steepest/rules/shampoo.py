@@ -200,7 +200,7 @@ def shampoo(
     Usual lr: 1e-4 to 3e-3
     Use when: steps to a loss count more than their price; it won AlgoPerf's externally tuned ruleset, 28 % faster than
     its baseline (arXiv:2502.15015), with Adam grafted.
-    Not when: memory is short (a square matrix keeps 16 bytes a parameter beside Adam's 8), or for a first try: it has
+    Not when: memory is short (a square matrix keeps twice Adam's state beside it), or for a first try: it has
     the most settings of all.
     Source: arXiv:1802.09568, Algorithm 1; arXiv:2309.06497.
     """

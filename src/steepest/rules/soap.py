@@ -142,9 +142,10 @@ def soap(
     Family: matrix
     Usual lr: 3e-4 to 3e-3
     Use when: matrices are of some hundreds to thousands of rows and columns and steps to a loss count more than their
-    price: fewer steps than AdamW at its learning rates, with one more setting, ``every``.
-    Not when: memory is short (a square matrix keeps 24 bytes a parameter), or the model is small, where a step costs
-    several of AdamW's.
+    price: fewer steps than AdamW at its learning rates, with one more setting, ``every``; in long runs ahead of muon
+    (arXiv:2509.02046).
+    Not when: memory is short (a square matrix keeps three times Adam's state), or the model is small, where a step
+    costs several of AdamW's.
     Source: arXiv:2409.11321, Algorithms 3 and 4.
     """
     beta1, beta2 = pair(betas)

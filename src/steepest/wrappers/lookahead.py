@@ -94,7 +94,7 @@ def lookahead(k: int = 5, alpha: float = 0.5) -> Wrapper:
         alpha: The part of the way that the slow weights go; 0.5 or 0.8.
 
     Use when: training is noisy or the learning rate is on the large side.
-    Not when: another average of the weights runs already, or the model is tiny: it costs 4 bytes a parameter.
+    Not when: another average of the weights runs already, or memory is short: it keeps a copy of the weights.
     Source: arXiv:1907.08610.
     """
     return Lookahead(SlowWeights(alpha, whole("lookahead: k", k)))

@@ -128,10 +128,14 @@ def mechanic(
     betas: tuple[float, ...] = BETAS,
     eps: float = 1e-8,
 ) -> Wrapper:
-    """Learn a factor on the rule's learning rate while training; schedules keep their shape. Source: arXiv:2306.00144.
+    """Learn a factor on the rule's learning rate while training; schedules keep their shape.
 
-    The rule's own ``lr`` then matters little; groups of one method share one factor. It is a candidate, not a stand-in
-    for tuning: hold it against a tuned learning rate at equal budgets (arXiv:2505.24005).
+    The rule's own ``lr`` then matters little; groups of one method share one factor.
+
+    Use when: the rule and its schedule are chosen, the learning rate is not, and there is no budget to search for it.
+    Not when: there is: it is a candidate, not a stand-in for tuning. Hold it against a tuned learning rate at equal
+    budgets (arXiv:2505.24005).
+    Source: arXiv:2306.00144.
     """
     if (
         not isinstance(betas, tuple | list)

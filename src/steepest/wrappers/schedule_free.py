@@ -29,6 +29,9 @@ def schedule_free(beta: float = 0.9, r: float = 0.0, lr_power: float = 2.0) -> W
 
     The averaging takes the place of momentum: put it around a rule without (``sgd``, ``adam(betas=(0, 0.999))``), or
     lower the rule's own. A schedule may still warm up; it should not fall.
+
+    Use when: nobody knows how long training will go on.
+    Not when: a schedule has been tuned: it is about as good, not better; or the rule averages by itself.
     Source: arXiv:2405.15682, equations (3)-(5).
     """
     return Free(ScheduleFree(1.0, beta, r, lr_power))

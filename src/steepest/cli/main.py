@@ -59,6 +59,7 @@ def options(
 
 
 def _register() -> None:
+    from steepest.cli.bench import bench
     from steepest.cli.compare import compare
     from steepest.cli.doctor import doctor
     from steepest.cli.landscape import landscape
@@ -70,7 +71,7 @@ def _register() -> None:
     from steepest.cli.train import train
     from steepest.cli.watch import watch
 
-    for verb in (compare, train, watch, report, doctor, list_, show, plot_schedule, landscape, lr_find):
+    for verb in (compare, bench, train, watch, report, doctor, list_, show, plot_schedule, landscape, lr_find):
         app.command(verb.__name__.strip("_").replace("_", "-"))(guarded(verb))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TextIO
@@ -48,6 +49,8 @@ class Scores(Silent):
     def __init__(self, comparison: Comparison, jobs: Sequence[Job], done: Sequence[Job]) -> None:
         self.comparison, self.total = comparison, len(jobs)
         self.steps = {job.key: 0 for job in jobs}
+        self.study = any(job.trial is not None for job in jobs)
+        self.wanted = Counter(job.key[:2] for job in jobs)
         self.values: dict[tuple[str, str], list[float]] = {}
         self.lost: dict[tuple[str, str], int] = {}
         self.running: dict[tuple[str, str, int], tuple[float, int]] = {}  # since when, and from which step
@@ -105,13 +108,19 @@ class Scores(Silent):
     def leader(self, task: str) -> str | None:
         """The label with the best mean so far; strategies with lost runs cannot lead."""
         means = {
-            label: sum(values) / len(values)
+            label: self.standing(name, values)
             for (name, label), values in self.values.items()
-            if name == task and (name, label) not in self.lost
+            if name == task and (self.study or (name, label) not in self.lost)
         }
         if not means:
             return None
         return (min if self._goal[task] == "min" else max)(means, key=lambda label: means[label])
+
+    def standing(self, task: str, values: Sequence[float]) -> float:
+        """What stands for several runs: their mean, in a search the best of them."""
+        if not self.study:
+            return sum(values) / len(values)
+        return min(values) if self._goal[task] == "min" else max(values)
 
     def seconds_left(self) -> float | None:
         """An estimate from runs of the same task, or from the pace of one that has begun; None without either."""
@@ -195,6 +204,7 @@ class LiveTable(Scores):
 
     def _draw(self) -> Group:
         rows = [(g.task, c.label) for g in self.comparison.grounds for c in self.comparison.candidates]
+        rows = [row for row in rows if self.wanted[row[0].name, row[1]]]
         if len(rows) > ROWS:
             active = {key[:2] for key in self.running}
             rows = sorted(rows, key=lambda r: (r[0].name, r[1]) not in active)[:ROWS]
@@ -202,9 +212,9 @@ class LiveTable(Scores):
         for task, label in rows:
             values, lost = self.values.get((task.name, label), []), self.lost.get((task.name, label), 0)
             leads = self.leader(task.name) == label
-            mean = figure(sum(values) / len(values), 4) if values else ""
+            mean = figure(self.standing(task.name, values), 4) if values else ""
             seeds = [
-                f"seed {key[2]} {100 * self.steps[key] // task.steps}%"
+                f"{'trial' if self.study else 'seed'} {key[2]} {100 * self.steps[key] // task.steps}%"
                 for key in self.running
                 if key[:2] == (task.name, label)
             ]
@@ -212,12 +222,12 @@ class LiveTable(Scores):
                 (
                     Text(task.name),
                     Text(label, style="bold green" if leads else ""),
-                    Text(f"{len(values)}/{len(self.comparison.seeds)}" + (f" ({lost} lost)" if lost else "")),
+                    Text(f"{len(values)}/{self.wanted[task.name, label]}" + (f" ({lost} lost)" if lost else "")),
                     Text(f"{mean} leads" if leads else mean, style="green" if leads else ""),
                     Text("  ".join(seeds), style="dim"),
                 )
             )
-        headings = ("task", "strategy", "done", "validation", "running")
+        headings = ("task", "strategy", "done", "best so far" if self.study else "validation", "running")
         # the strategy's text gives way, the numbers never do
         others = [max(len(name), *(row[i].cell_len for row in cells)) for i, name in enumerate(headings) if i != 1]
         room = max(12, self._console.width - sum(others) - 2 * len(others))

@@ -49,19 +49,25 @@ class Ground:
 
 @dataclass(frozen=True)
 class Job:
-    """One run of the comparison."""
+    """One run of the comparison, or one trial of a search before it.
+
+    ``trial`` is the number of a trial, which never sees the test split.
+    """
 
     ground: Ground
     candidate: Candidate
     seed: int
     folder: Path
+    trial: int | None = None
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """Task, label, seed."""
-        return self.ground.task.name, self.candidate.label, self.seed
+        """Task, label, and the seed, or the number of the trial."""
+        return self.ground.task.name, self.candidate.label, self.seed if self.trial is None else self.trial
 
     def __str__(self) -> str:
+        if self.trial is not None:
+            return f"{self.ground.task.name}, {self.candidate.label!r}, trial {self.trial}"
         return f"{self.ground.task.name}, {self.candidate.label!r}, seed {self.seed}"
 
 
@@ -74,6 +80,8 @@ class Comparison:
     seeds: tuple[int, ...]
     device: str
     monitor: str = MONITOR
+    protocol: Mapping[str, Any] | None = None
+    """How the strategies are tuned before they are compared; None: they are compared as they are written."""
 
     @property
     def spelt(self) -> bool:
@@ -98,6 +106,7 @@ class Comparison:
             "strategies": [{"label": c.label, "text": c.text} for c in self.candidates],
             "seeds": list(self.seeds),
             "device": self.device,
+            **({"protocol": dict(self.protocol)} if self.protocol is not None else {}),
             **provenance(),
         }
 
@@ -116,7 +125,7 @@ def run_folder(folder: Path, task: str, label: str, seed: int) -> Path:
 
 def refuse_other_comparison(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """The folder must hold this comparison; only seeds may be added to it."""
-    fields = ("kind", "tasks", "strategies", "seeds", "device")
+    fields = ("kind", "tasks", "strategies", "seeds", "device", "protocol")
     old, new = _identity(there), _identity(here)
     if set(old["seeds"]) <= set(new["seeds"]):
         old["seeds"] = new["seeds"]
@@ -133,6 +142,7 @@ def _identity(record: Mapping[str, Any]) -> dict[str, Any]:
         "strategies": {s.get("label"): s.get("text") for s in record.get("strategies", [])},
         "seeds": sorted(record.get("seeds", [])),
         "device": record.get("device"),
+        "protocol": plain(record.get("protocol")),
     }
 
 

@@ -14,7 +14,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ from steepest.core.errors import RecordError
 from steepest.core.records import RESULT, write_json
 from steepest.fit.interrupt import Stop
 from steepest.fit.protocol import Trains
+from steepest.strategy.text import parse
 from steepest.tasks.task import Task
 
 TRIES = 2
@@ -71,6 +72,7 @@ class Worker(ABC):
             "folder": str(job.folder),
             "device": comparison.device,
             "monitor": comparison.monitor,
+            "blind": job.trial is not None,
         }
         with contextlib.suppress(BrokenPipeError):
             os.write(self.inbox, json.dumps(order).encode() + b"\n")
@@ -180,8 +182,14 @@ class Forked(Worker):
 def from_memory(comparison: Comparison) -> Callable[[dict[str, Any]], tuple[Task, Trains]]:
     """Resolve jobs from the objects of the comparison."""
     tasks = {g.spelling or g.task.name: g.task for g in comparison.grounds}
-    strategies = {c.label: c.strategy for c in comparison.candidates}
-    return lambda job: (tasks[job["task"]], strategies[job["label"]])
+    unspelt = {c.label: c.strategy for c in comparison.candidates if not c.spelt}
+
+    def resolve(job: dict[str, Any]) -> tuple[Task, Trains]:
+        task = tasks[job["task"]]
+        strategy = unspelt[job["label"]] if job["label"] in unspelt else parse(job["strategy"])
+        return replace(task, test=None) if job.get("blind") else task, strategy
+
+    return resolve
 
 
 @dataclass
@@ -304,11 +312,13 @@ class Pool:
             self.audience.started(job)
             order = {
                 "task": job.ground.spelling or job.ground.task.name,
+                "strategy": job.candidate.text,
                 "label": job.candidate.label,
                 "seed": job.seed,
                 "folder": str(job.folder),
                 "device": self.comparison.device,
                 "monitor": self.comparison.monitor,
+                "blind": job.trial is not None,
             }
 
             def on_step(step: int, _: float, job: Job = job) -> None:

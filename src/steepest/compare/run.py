@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from steepest.compare.bench import bench
 from steepest.compare.board import Board, Render
 from steepest.compare.check import check
 from steepest.compare.display import display
+from steepest.compare.estimate import Estimate
 from steepest.compare.plan import Comparison, ComparisonError, arrange, ended, refuse_other_comparison
 from steepest.compare.pool import Pool
+from steepest.compare.scoring import STUDY, TRIALS
 from steepest.core.errors import RecordError
 from steepest.core.records import (
     EXPERIMENT,
@@ -32,7 +35,7 @@ from steepest.strategy.value import Strategy
 from steepest.tasks.task import Task
 
 DAMAGED_EXPERIMENT = "experiment.damaged.json"
-OWN = (EXPERIMENT, DAMAGED_EXPERIMENT, SUMMARY, FINDINGS, "runs", "logs", "report.html")
+OWN = (EXPERIMENT, DAMAGED_EXPERIMENT, SUMMARY, FINDINGS, STUDY, TRIALS, "runs", "logs", "report.html")
 """What a comparison leaves in its folder."""
 
 
@@ -48,6 +51,9 @@ def compare(
     progress: bool = True,
     render: Render | None = None,
     monitor: str = MONITOR,
+    tune: int | None = None,
+    study_seed: int = 0,
+    announce: Callable[[Estimate], None] = lambda _: None,
 ) -> Board:
     """Run every strategy on every task with every seed, and say which is best and whether that is more than luck.
 
@@ -67,6 +73,12 @@ def compare(
         progress: Show a live table on a terminal, or a line for each run elsewhere.
         render: What :meth:`Board.report` calls with the folder and the path of the page.
         monitor: What is measured beside the losses, in every run: ``"off"``, ``"economy"``, ``"normal"`` or ``"full"``.
+        tune: Trials for each strategy on each task, with an equal budget of gradients. Each strategy then stands in the
+            comparison tuned and as it is given, beside a random search over all of them with twice the trials; a
+            strategy may be a space, else the usual one around it is searched
+            (:func:`~steepest.strategy.usual.default_space`). None: strategies are compared as they are.
+        study_seed: Another one searches other points with other seeds: how much does the search itself vary?
+        announce: Told what a tuned comparison will cost before it begins.
 
     Raises:
         RecordError: The folder holds another experiment, or another process works there.
@@ -74,6 +86,10 @@ def compare(
     """
     if jobs is not None and jobs < 1:
         raise ComparisonError(f"jobs must be at least 1; given {jobs!r}.")
+    if tune is not None:
+        shared = {"out": out, "jobs": jobs, "steps": steps, "device": device, "progress": progress, "render": render}
+        more = {"monitor": monitor, "study_seed": study_seed, "announce": announce}
+        return bench(tasks, strategies, tune, seeds, claim=_claim, **shared, **more)  # type: ignore[arg-type]
     comparison = arrange(tasks, strategies, seeds, steps, device, monitor)
     folder, keep = (Path(out), None) if out is not None else Board.temporary()
     if folder.exists() and not folder.is_dir():
@@ -108,9 +124,10 @@ def _claim(folder: Path, comparison: Comparison) -> None:
             write_json(path, {**there, "seeds": sorted({*there["seeds"], *here["seeds"]})})
         return
     others = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
-    if strange := [name for name in others if name not in OWN or "runs" not in others]:
+    if strange := [name for name in others if name not in OWN or not {"runs", TRIALS} & {*others}]:
         raise RecordError(f"{folder} holds other files ({', '.join(strange[:3])}). Give a new or empty folder.")
-    for job in comparison.jobs(folder):  # what experiment.json would have said, each run says of itself
+    alone = comparison.jobs(folder) if comparison.protocol is None else []  # arms are no strategies
+    for job in alone:  # what experiment.json would have said, each run says of itself
         if (job.folder / RUN).exists():
             plan = Plan(job.ground.task, job.candidate.strategy, job.seed, job.candidate.label, comparison.device)
             refuse_other(job.folder, read_run(job.folder), plan.record(), SAME)

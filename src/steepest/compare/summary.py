@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from steepest.compare.plan import run_folder
-from steepest.compare.statistics import ENOUGH, LEVEL, holm, paired
+from steepest.compare.scoring import suite, tuning
+from steepest.compare.statistics import ENOUGH, LEVEL, area, holm, paired
 from steepest.compare.verdict import overall_verdict, task_verdict
 from steepest.core.errors import RecordError
 from steepest.core.records import METRICS, SCHEMA, read_metrics, read_result
@@ -48,13 +49,23 @@ class Entry:
 
 def summarise(folder: Path, experiment: Mapping[str, Any]) -> Record:
     """The content of ``summary.json`` from ``experiment.json`` and the run folders."""
-    tasks = {t["name"]: _task(folder, t, experiment["strategies"], experiment["seeds"]) for t in experiment["tasks"]}
+    study = tuning(folder, experiment)
+    tasks = {}
+    for t in experiment["tasks"]:
+        chosen = {label: row["strategy"] for label, row in study.get(t["name"], {}).items() if row.get("strategy")}
+        strategies = [{**s, "text": chosen.get(s["label"], s["text"])} for s in experiment["strategies"]]
+        tasks[t["name"]] = _task(folder, t, strategies, experiment["seeds"], study.get(t["name"]))
     ranks = _ranks(tasks)
-    return {"schema": SCHEMA, "tasks": tasks, "overall": {"verdict": overall_verdict(tasks, ranks), "ranks": ranks}}
+    overall = {"verdict": overall_verdict(tasks, ranks), "ranks": ranks, "suite": suite(tasks)}
+    return {"schema": SCHEMA, "tasks": tasks, "overall": overall}
 
 
 def _task(
-    folder: Path, task: Mapping[str, Any], strategies: Sequence[Mapping[str, str]], seeds: Sequence[int]
+    folder: Path,
+    task: Mapping[str, Any],
+    strategies: Sequence[Mapping[str, str]],
+    seeds: Sequence[int],
+    searches: Record | None,
 ) -> Record:
     metric, goal = task["metric"], task["goal"]
     entries = [_read(folder, task["name"], s["label"], s["text"], seeds) for s in strategies]
@@ -66,6 +77,8 @@ def _task(
     for rank, row in enumerate(ranked, start=1):
         row["rank"] = rank
     found = {"metric": metric, "goal": goal, "target": target, "target_source": source, "leaderboard": rows}
+    if searches is not None:
+        found["tuning"] = searches
     return {**found, "verdict": task_verdict(task["name"], found)}
 
 
@@ -123,6 +136,8 @@ def _row(entry: Entry, best: Entry, metric: str, goal: str, target: float | None
         ],
         "validation": _spread(entry.values(metric)),
         "test": _spread(test) if any(v is not None for v in test) else None,
+        "gap": _gap(entry.values(metric), test, goal),
+        "log_loss_area": _area(entry),
         "seconds": entry.mean("seconds"),
         "cpu_seconds": entry.mean("cpu_seconds"),
         "gradient_evaluations": entry.mean("gradient_evaluations"),
@@ -138,6 +153,19 @@ def _spread(values: Sequence[float | None]) -> Record:
         "sd": statistics.stdev(known) if len(known) > 1 else None,
         "values": list(values),
     }
+
+
+def _gap(validation: Sequence[float | None], test: Sequence[float | None], goal: str) -> float | None:
+    """How much worse the test split is than the one that chose, seed by seed; positive where it is worse."""
+    sign = 1 if goal == "min" else -1
+    return _mean([sign * (t - v) for v, t in zip(validation, test, strict=True) if v is not None and t is not None])
+
+
+def _area(entry: Entry) -> float | None:
+    """Mean logarithm of the validation loss over a run, over the seeds; None where any run has none."""
+    curves = [e for r, e in zip(entry.results, entry.evaluations, strict=True) if r is not None and e is not None]
+    areas = [area([line["step"] for line in c], [line.get("loss") for line in c]) for c in curves]
+    return _mean(areas) if areas and None not in areas else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -203,6 +231,7 @@ def _correct(rows: Sequence[Record], entries: Sequence[Entry], metric: str, goal
     adjusted = dict(zip(counted, holm([found[pair]["p"] for pair in counted]), strict=True))
     for i, row in enumerate(rows[1:], start=1):
         p = row["against_best"]["p_adjusted"] = adjusted.get((alike[i], 0))
+        row["against_best"]["comparisons"] = len(counted)
         if row["against_best"]["separable"] and p is not None and p > 1 - LEVEL + 1e-12:
             row["against_best"]["separable"] = False
 

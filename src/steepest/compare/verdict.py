@@ -68,18 +68,31 @@ def _best(name: str, task: Record) -> str:
     if against["low"] is not None:
         ends = (against["low"], against["high"]) if task["goal"] == "min" else (-against["high"], -against["low"])
         by += f" [{figure(ends[0])}, {figure(ends[1])}]"
+    covers = against["low"] is None or against["low"] <= 0 <= against["high"]
+    corrected = f"no longer separable after correction for {against.get('comparisons')} comparisons."
     said = {
         True: "separable.",
-        False: "the interval covers zero: not separable.",
+        False: "the interval covers zero: not separable." if covers else corrected,
         None: "too few seeds to tell this from luck; take at least 3, better 5.",
     }[against["separable"]]
-    return f"{head}, {by}: {said}{_others(ranked)}{_lost(rows)}"
+    return f"{head}, {by}: {said}{_others(ranked)}{_gap(best, task)}{_lost(rows)}"
 
 
 def _others(ranked: Sequence[Record]) -> str:
     """Those behind the runner-up that cannot be told from the best either."""
     near = [repr(row["label"]) for row in ranked[2:] if row["against_best"]["separable"] is False]
     return f" Not separable from it either: {', '.join(near)}." if near else ""
+
+
+def _gap(best: Record, task: Record) -> str:
+    """How the best strategy does on the split that nothing was chosen on; only where something was tuned."""
+    tuning, test = task.get("tuning"), best.get("test")
+    if not tuning or test is None or best.get("gap") is None:
+        return ""
+    gap = best["gap"]
+    return (
+        f" On the test split it reaches {figure(test['mean'])}, {figure(abs(gap))} {'worse' if gap >= 0 else 'better'}."
+    )
 
 
 def _cost(rows: Sequence[Record]) -> str:

@@ -93,7 +93,8 @@ def by_text() -> Resolve:
     tasks = functools.cache(load)
 
     def resolve(job: dict[str, Any]) -> tuple[Task, Trains]:
-        return replace(tasks(job["task"]), steps=job["steps"]), parse(job["strategy"])
+        task = replace(tasks(job["task"]), steps=job["steps"])
+        return replace(task, test=None) if job.get("blind") else task, parse(job["strategy"])
 
     return resolve
 

@@ -15,6 +15,7 @@ from steepest.report.figures.finals import differences_figure, finals_figure
 from steepest.report.figures.gradient import clip_facts, gradient_figures
 from steepest.report.figures.inside import inside_figures
 from steepest.report.figures.learning import loss_figures, metric_figures
+from steepest.report.figures.profile import profile_figure
 from steepest.report.figures.rate import rate_figures
 from steepest.report.findings import findings
 from steepest.report.html import Child, Html, element, script_json
@@ -24,6 +25,7 @@ from steepest.report.raw import raw
 from steepest.report.settings import settings
 from steepest.report.style import FONT, TEMPLATES
 from steepest.report.tables import clipping, leaderboard, lost_runs, overview, with_marks
+from steepest.report.tuning import budgets, scores
 
 NUMBERS = 150_000
 """About how many numbers all figures together may hold: 1 MB beside the 4.8 MB of plotly.js."""
@@ -68,7 +70,9 @@ def page(records: Records) -> str:
             "main",
             _section("findings", "What stands out", findings(records)),
             _section("all-tasks", "All tasks", overview(records)),
+            _section("suite", "Over the whole suite", _suite(records, figures)),
             [_task(records, task, f"task-{i}", points, figures) for i, task in enumerate(records.tasks, start=1)],
+            _section("budget", "Where the budget went", budgets(records)),
             _section("lost", "Runs that did not finish", lost_runs(records)),
             _section("settings", "Settings", settings(records)),
             _section("notes", "What these numbers show, and what they do not", _list(notes(records), records)),
@@ -122,6 +126,13 @@ def _script(source: str) -> Html:
 
 def _section(name: str, title: str, content: Child) -> Html | None:
     return None if content is None else element("section", element("h2", title), content, id=name)
+
+
+def _suite(records: Records, figures: dict[str, dict[str, Any]]) -> Child:
+    made, found = profile_figure(records), scores(records)
+    if found is None:
+        return None
+    return [found, element("div", _figure(made, figures), class_="grid") if made is not None else None]
 
 
 def _list(sentences: Iterable[str], records: Records) -> Html:

@@ -111,15 +111,26 @@ class Space:
         values = self.complete(point)
         return {path: dimension.place(values[path]) for path, dimension in self.dimensions.items()}
 
-    def sample(self, n: int, seed: int | Iterable[int] = 0) -> list[Point]:
+    def sample(
+        self, n: int, seed: int | Iterable[int] = 0, within: Mapping[str, tuple[float, float]] | None = None
+    ) -> list[Point]:
         """Points that cover every dimension evenly: of ``n`` points one lies in each ``n``-th of a range.
 
         A Latin hypercube (McKay, Beckman & Conover 1979). Each dimension draws from a generator of its own, seeded
         with ``seed`` and its path without the piece's name: two spaces that search a learning rate try the same places
         in it, whatever else they search, and the same call draws the same points in any process.
+
+        Args:
+            n: How many points.
+            seed: A number, or several.
+            within: By path, the part of a range (as shares of its length) that is drawn from; elsewhere all of it.
         """
         seeds = [seed] if isinstance(seed, int) else [*seed]
-        places = {path: _strata(n, seeds, path.partition(".")[2]) for path in self.dimensions}
+        parts = {self.path(name): part for name, part in (within or {}).items()}
+        places = {}
+        for path in self.dimensions:
+            low, high = parts.get(path, (0.0, 1.0))
+            places[path] = low + (high - low) * _strata(n, seeds, path.partition(".")[2])
         return [self.point({path: float(us[i]) for path, us in places.items()}) for i in range(n)]
 
     def edges(self, point: Mapping[str, Any]) -> dict[str, tuple[float, float]]:

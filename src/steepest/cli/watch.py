@@ -148,7 +148,7 @@ def view(tail: Tail, screen: Console) -> RenderableType:
     head = Text(f"{told.get('label', tail.folder.name)} on {told.get('task', '?')}", style="bold")
     of = f" of {total}" if isinstance(total, int) else ""
     head.append(f"   step {last}{of}, {state}", style="" if state in ("running", "finished") else "red")
-    width = max(10, min(60, screen.width - 40))
+    width = max(10, min(60, screen.width - 46))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     for _ in range(3):
         table.add_column(no_wrap=True)

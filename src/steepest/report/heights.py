@@ -70,7 +70,9 @@ class Heights:
             above = [m * 10.0**e for e in range(last, first - 1, -stride) for m in marks]
             places = {a: math.log10(a + self.least) for a in sorted(above)}
             values = [self.floor + a for a, place in places.items() if self.low <= place <= self.high]
-        return [float(v) for v in self.drawn(values)], [f"{v:.3g}" for v in values]
+        return [float(v) for v in self.drawn(values)], [
+            f"{v:g}" if 1e-4 <= abs(v) < 1e5 else f"{v:.3g}" for v in values
+        ]
 
     def levels(self) -> tuple[float, float, float]:
         """First and last contour line and the distance between them, on the drawn scale."""

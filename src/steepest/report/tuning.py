@@ -53,14 +53,14 @@ def scores(records: Records) -> Html | None:
 
 def budgets(records: Records) -> Child:
     """For each task: what every search was given, took and chose; None where nothing was tuned."""
-    found = [t for task in records.tasks if (t := _budget(records, task)) is not None]
+    found = [[element("h3", task.name), t] for task in records.tasks if (t := _budget(records, task)) is not None]
     if not found:
         return None
     words = (
         "Every strategy had the same number of trials and of gradients on a task; trials that diverged or failed are "
         "charged. Half of them cover the space, a quarter goes on beyond any end that the best point is near to, and a "
         "quarter repeats the best settings on a second seed. Trials never read the test split, and no final run has "
-        "the seed of a trial. “Chosen at” is what the choice rests on; on fresh seeds it is usually worse (winner's curse)."
+        "the seed of a trial. “Chosen at” is what the choice rests on; on fresh seeds it is usually worse."
     )
     return [element("p", words, class_="facts"), *found]
 
@@ -113,5 +113,5 @@ def _setting(strategy: Strategy, search: Mapping[str, Any]) -> Html:
         lines.append(element("code", str(search["strategy"])))
     for words, name in (("longer", "extended"), ("still near an end", "near_edges")):
         if isinstance(search.get(name), list) and search[name]:
-            lines.append(element("small", f"{words}: {'; '.join(map(str, search[name]))}"))
+            lines.append(element("code", f"{words}: {'; '.join(map(str, search[name]))}"))
     return brief(strategy, *lines)

@@ -16,6 +16,8 @@ from steepest.report.data import Run, Strategy
 from steepest.report.style import colour, dash, symbol
 
 Trace = dict[str, Any]
+FEW = 12
+"""A line of so few points shows where they are; one alone would not be seen at all."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,8 @@ def band_traces(strategy: Strategy, band: Band, points: int, value: str = "%{y:.
             edge | {"y": rounded(band.high[keep]), "fill": "tonexty", "fillcolor": colour(strategy.index, 0.18)},
         ]
     line = {"color": colour(strategy.index), "dash": dash(strategy.index), "width": 2}
+    if len(x) <= FEW:
+        group = group | {"mode": "lines+markers", "marker": markers(strategy.index, 6)}
     name = {"name": handle(strategy), "hovertemplate": value}
     return [*shade, group | name | {"y": rounded(band.mean[keep]), "line": line}]
 

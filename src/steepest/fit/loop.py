@@ -77,7 +77,7 @@ def train(
                 on_step(state.step, loss)
         if monitor is not None:
             run.monitored = monitor.summary()
-        return _end(run, problem)
+        return finish(run, problem)
 
 
 def one_step(task: Task, model: nn.Module, optimizer: Steps, batch: Any) -> float:
@@ -92,7 +92,7 @@ def one_step(task: Task, model: nn.Module, optimizer: Steps, batch: Any) -> floa
     return float(optimizer.step(closure).detach())
 
 
-def _end(run: Training, problem: str | None) -> Run:
+def finish(run: Training, problem: str | None) -> Run:
     """Say how it ended; the test split is touched here, once, by a run that finished."""
     task, state = run.plan.task, run.state
     test = None

@@ -93,11 +93,17 @@ class Training:
         elif self.lines is not None:
             self.lines.append(line)
 
-    def evaluate(self) -> float:
-        """Measure on the validation split, write it down; returns the metric that selection looks at."""
+    def evaluate(self, measured: dict[str, float] | None = None) -> float:
+        """Measure on the validation split, write it down; returns the metric that selection looks at.
+
+        ``measured``: what has been measured there already.
+        """
         task = self.plan.task
-        with deployed(self.plan, self.model, self.optimizer):
-            self.validation = task.evaluate(self.model)
+        if measured is not None:
+            self.validation = measured
+        else:
+            with deployed(self.plan, self.model, self.optimizer):
+                self.validation = task.evaluate(self.model)
         self.write("eval", split="validation", **self.validation)
         if self._file is not None:
             self._file.flush()
@@ -114,13 +120,19 @@ class Training:
             evaluated = weights(self.plan, self.model, self.optimizer)
             save_checkpoint(self.folder, pack(self.state, self.model, self.optimizer, evaluated), name)
 
-    def checkpoint_if_due(self) -> None:
-        """By the plan's number of steps, or after :data:`SECONDS` of training; and where a fall begins, to be kept."""
-        if self.state.step == self.stable < self.plan.task.steps:
-            self.checkpoint(STABLE)
+    def due(self) -> list[str]:
+        """The checkpoints to write now: by the plan's number of steps, or after :data:`SECONDS` of training; and where
+        a fall begins, to be kept.
+        """
         every = self.plan.checkpoint_every
-        if self.state.step % every == 0 if every else self.state.seconds - self._saved[0] > SECONDS:
-            self.checkpoint()
+        usual = self.state.step % every == 0 if every else self.state.seconds - self._saved[0] > SECONDS
+        kept = self.state.step == self.stable < self.plan.task.steps
+        return [name for name, wanted in ((STABLE, kept), (CHECKPOINT, usual)) if wanted]
+
+    def checkpoint_if_due(self) -> None:
+        """Write the checkpoints that are :meth:`due`."""
+        for name in self.due():
+            self.checkpoint(name)
 
     def checkpoint_at_the_end(self) -> None:
         """Unless the last one holds this very step."""

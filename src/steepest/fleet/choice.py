@@ -1,0 +1,104 @@
+"""Which way is the fastest here: a stack, processes, or one after another. Measured, not guessed."""
+
+from __future__ import annotations
+
+import copy
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from steepest.core.errors import SteepestError
+from steepest.core.records import cores
+from steepest.fit.loop import one_step
+from steepest.fit.plan import Plan
+from steepest.fit.state import own_random_states
+from steepest.fit.threads import threads, wanted
+from steepest.fit.training import Training
+from steepest.fleet.stacked import Stacked
+from steepest.tasks.data import to_device
+
+WARM, ROUNDS = 2, 4
+"""Steps of a stack that are not counted, and those that are."""
+ALONE = 16
+"""Steps of one member alone that are counted."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen, why, and the rates that were seen, in member-steps a second."""
+
+    executor: str
+    reason: str
+    rates: dict[str, float]
+
+
+def obstacle(plans: Sequence[Plan]) -> str | None:
+    """Why members cannot be stacked, as far as can be seen without trying."""
+    for number, plan in enumerate(plans):
+        around = getattr(plan.strategy, "role", lambda _: ())("wrapper")
+        for piece in around:
+            wrapper = piece.build()
+            if wrapper.needs_closure:
+                return f"member {number}: {piece.name} takes more than one gradient a step"
+        rule = getattr(plan.strategy, "rule", None)
+        if rule is None:
+            return f"member {number}: {plan.strategy!r} is not a strategy of pieces"
+        if rule.name == "lbfgs":
+            return f"member {number}: {rule.name} takes more than one gradient a step"
+    return None
+
+
+def measure(plans: Sequence[Plan], count: int | None) -> Choice:
+    """Try a few steps of a stack and of a member alone, on copies, and choose."""
+    reason = obstacle(plans)
+    if reason is not None:
+        return Choice("processes" if cores() > 1 else "sequential", reason, {})
+    with own_random_states(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            stacked = _stacked(plans, count)
+        except Exception as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            if isinstance(error, SteepestError):
+                said = str(error)
+            return Choice("processes" if cores() > 1 else "sequential", said[:400], {})
+        alone = _alone(plans[0])
+    at_once = min(cores(), len(plans)) if plans[0].device == "cpu" else 1
+    rates = {"stacked": stacked, "processes": alone * at_once, "sequential": alone}
+    best = max(rates, key=lambda name: rates[name])
+    if best == "processes" and at_once == 1:
+        best = "sequential"
+    return Choice(best, "measured", rates)
+
+
+def _stacked(plans: Sequence[Plan], count: int | None) -> float:
+    with Stacked(copy.copy(list(plans)), [None] * len(plans), count) as fleet:
+        for _ in range(WARM):
+            fleet.step()
+        begin, steps = time.perf_counter(), 0
+        for _ in range(ROUNDS):
+            steps += len(fleet.active)
+            if fleet.active:
+                fleet.step()
+        _wait(fleet.device)
+        return steps / (time.perf_counter() - begin)
+
+
+def _alone(plan: Plan) -> float:
+    with Training.open(plan, None) as run, threads(wanted(run.model, run.device, plan.threads)):
+        begin = 0.0
+        for step in range(WARM + ALONE):
+            if step == WARM:
+                begin = time.perf_counter()
+            batch = to_device(run.batches.batch(step), run.device)
+            one_step(plan.task, run.model, run.optimizer, batch)
+        _wait(run.device)
+        return ALONE / (time.perf_counter() - begin)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,220 @@
+"""The hyperparameters of many members as vectors: a chain whose numbers hold one value for each member."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from steepest.core.chain import Chain, chain
+from steepest.core.layout import layout_of
+from steepest.core.optimizer import Optimizer, _find, _plain
+from steepest.core.rule import Rule
+from steepest.core.trace import flatten, rebuild
+
+
+class NotAlike(Exception):
+    """Members whose numbers cannot be vectors together; they step one by one."""
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a plain number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def column(values: Sequence[Any]) -> Any:
+    """Values of the members: numbers that differ as a float64 column ``(K, 1)``, what is equal once."""
+    first = values[0]
+    if isinstance(first, tuple) and all(isinstance(v, tuple) and len(v) == len(first) for v in values):
+        return tuple(column(part) for part in zip(*values, strict=True))
+    if all(type(v) is type(first) and v == first for v in values):
+        return first
+    if all(map(is_number, values)):
+        return torch.tensor([[float(v)] for v in values], dtype=torch.float64)
+    raise NotAlike(f"{first!r} beside {next(v for v in values if v != first)!r}")
+
+
+class Numbers:
+    """What the members' optimizers hold as numbers, and the chains that are made of them at each step.
+
+    Args:
+        optimizers: Of members that have the same groups, methods, pieces and wrappers.
+    """
+
+    def __init__(self, optimizers: Sequence[Optimizer]) -> None:
+        self.optimizers = list(optimizers)
+        first = optimizers[0]
+        self.gradients = [
+            (kind, [o.base_gradients[i] for o in optimizers]) for i, (kind, _) in enumerate(first.gradients)
+        ]
+        self.wrappers = [(kind, [o.base_wrappers[i] for o in optimizers]) for i, (kind, _) in enumerate(first.wrappers)]
+        self._gradients = [(kind, _columns(base)) for kind, base in self.gradients]
+        self._wrappers = [(kind, _columns(base)) for kind, base in self.wrappers]
+        self._groups = [
+            _columns([_base(o.param_groups[i]) for o in optimizers]) for i in range(len(first.param_groups))
+        ]
+        self._last: tuple[Any, list[Chain]] | None = None
+        self.rate: Any = None
+
+    def factors(self, steps: Sequence[int]) -> dict[str, Any]:
+        """What the schedules say for each member's step: a number where all agree, else a column."""
+        seen: dict[Any, Mapping[str, float]] = {}
+        said: list[Mapping[str, float]] = []
+        for optimizer, t in zip(self.optimizers, steps, strict=True):
+            scheduler: Any = optimizer.scheduler
+            if scheduler is None:
+                said.append({})
+                continue
+            alike = (scheduler.schedules, scheduler.clock, tuple(scheduler.states), t)
+            if alike not in seen:
+                seen[alike] = scheduler.factors(t)
+            said.append(seen[alike])
+        names = dict.fromkeys(itertools.chain.from_iterable(said))
+        return {name: column([float(f.get(name, 1.0)) for f in said]) for name in names}
+
+    def chains(self, steps: Sequence[int]) -> list[Chain]:
+        """The chain of every group, with this step's numbers."""
+        factors = self.factors(steps)
+        if self._last is not None and _same(self._last[0], factors):
+            return self._last[1]
+        made = [self._chain(i, factors) for i in range(len(self._groups))]
+        self._last = (factors, made)
+        return made
+
+    def _chain(self, i: int, factors: Mapping[str, Any]) -> Chain:
+        first = self.optimizers[0]
+        group = _moved(self._groups[i], factors)
+        method = group["method"]
+        if i == 0:
+            self.rate = group.get("lr")
+        stated = first._adjustable[method]
+        parts: list[Rule | Chain] = []
+        for kind, base in self._gradients:
+            own = _moved_pieces(base, factors)
+            parts.append(kind.function(**{n: group[n] if n in stated and n in group else v for n, v in own.items()}))
+        if group["maximize"]:
+            raise NotAlike("maximize")
+        inner = chain(first.methods[method].function(**{n: group[n] for n in first._names[method]}))
+        around = [kind.function(**_moved_pieces(base, factors)) for kind, base in self._wrappers]
+        for wrapper in sorted(around, key=lambda w: w.distance):
+            inner = wrapper.wrap(inner, group)
+        return chain(*parts, inner)
+
+
+def _base(group: Mapping[str, Any]) -> dict[str, Any]:
+    """A group's hyperparameters before schedules."""
+    own = {n: _plain(v) for n, v in group.items() if n not in ("params", "param_names")}
+    for name in [n for n in own if f"initial_{n}" in own]:
+        own[name] = own[f"initial_{name}"]
+    return own
+
+
+def _columns(bases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if any(base.keys() != bases[0].keys() for base in bases):
+        raise NotAlike("other hyperparameters")
+    return {name: column([base[name] for base in bases]) for name in bases[0]}
+
+
+def _moved(group: Mapping[str, Any], factors: Mapping[str, Any]) -> dict[str, Any]:
+    own = dict(group)
+    for name, factor in factors.items():
+        if (found := _find(own, name)) is None:
+            continue
+        key, place = found
+        own.setdefault(f"initial_{key}", own[key])
+        if place is None:
+            own[key] = own[key] * factor
+        else:
+            values = list(own[key])
+            values[place] = values[place] * factor
+            own[key] = tuple(values)
+    return own
+
+
+def _moved_pieces(base: Mapping[str, Any], factors: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value * factors[name] if name in factors else value for name, value in base.items()}
+
+
+def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    return a.keys() == b.keys() and all(_equal(a[n], b[n]) for n in a)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return isinstance(a, Tensor) and isinstance(b, Tensor) and torch.equal(a, b)
+    return bool(a == b)
+
+
+def row_of(values: Any, k: int, j: int = 0) -> Any:
+    """The value of member ``k`` (and its tensor ``j``) as a float; tuples keep their type."""
+    if isinstance(values, tuple):
+        parts = [row_of(v, k, j) for v in values]
+        return type(values)(*parts) if hasattr(values, "_fields") else tuple(parts)
+    if isinstance(values, Tensor):
+        if not values.ndim:
+            return float(values)
+        return float(values[k if values.shape[0] > 1 else 0, j if values.shape[1] > 1 else 0])
+    return values
+
+
+def link_of(link: Rule, k: int) -> Rule:
+    """A link with one member's numbers."""
+    moved = {name: row_of(v, k) for name, v in vars(link).items() if isinstance(v, Tensor)}
+    return dataclasses.replace(link, **moved) if moved else link  # type: ignore[type-var]
+
+
+def table(values: Any, members: int, tensors: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Nested numbers as ``(members, tensors, N)``."""
+    leaves = flatten(tuple(values))
+    out = np.empty((members, tensors, len(leaves)))
+    for n, leaf in enumerate(leaves):
+        out[:, :, n] = leaf.numpy() if isinstance(leaf, Tensor) else leaf
+    return out
+
+
+def agrees(numbers: Numbers, members: int) -> bool:
+    """Whether the vectors give what each member's own chain gives, tried on a few steps with made-up sums."""
+    some = sorted({0, members // 2, members - 1})
+    random = np.random.default_rng(0)
+    for i in range(len(numbers.optimizers[0].param_groups)):
+        wide = numbers._chain(i, {})
+        own = [o.chain({**o.param_groups[i], **_base(o.param_groups[i])}) for o in numbers.optimizers]
+        plan = layout_of(own[0])
+        if any(c.structure != own[0].structure for c in own) or wide.structure != own[0].structure:
+            return False
+        for n, link in enumerate(wide.links):
+            sums = random.uniform(0.5, 2.0, (3, members, max(1, plan.terms[n]) + ("loss" in link.needs)))
+            for different in (False, True):
+                past = _spread(link.start(), members)
+                alone: list[Any] = [own[k].links[n].start() for k in range(members)]
+                for step in range(3):
+                    t: Any = step + 1
+                    if different:
+                        t = torch.tensor([[float(step + 1 + k % 2)] for k in range(members)], dtype=torch.float64)
+                    given = [torch.from_numpy(sums[step, :, c : c + 1].copy()) for c in range(sums.shape[2])]
+                    measured = link.measures()
+                    k_wide, past = link.combine(t, past, given if measured else ())
+                    before = link.scalars(t)
+                    for k in some:
+                        t_k = step + 1 + k % 2 if different else step + 1
+                        mine = [float(x) for x in sums[step, k]] if measured else ()
+                        k_own, alone[k] = own[k].links[n].combine(t_k, alone[k], mine)
+                        pairs = [
+                            (row_of(k_wide, k), k_own),
+                            (row_of(past, k), alone[k]),
+                            (row_of(before, k), own[k].links[n].scalars(t_k)),
+                        ]
+                        for a, b in pairs:
+                            if not np.allclose(flatten(a), flatten(b), rtol=1e-12, atol=0, equal_nan=True):
+                                return False
+    return True
+
+
+def _spread(past: Any, members: int) -> Any:
+    """A memory before the first step, one for each member."""
+    return rebuild(past, [torch.full((members, 1), float(x), dtype=torch.float64) for x in flatten(past)])

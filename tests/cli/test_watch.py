@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from steepest.cli.watch import Tail, heat, said
 from steepest.doctor import Finding, read
+from steepest.monitor import monitor
 
 
 @pytest.fixture
@@ -33,6 +36,18 @@ def test_the_doctor_looks_at_the_run_as_it_is_now(steepest, tmp_path: Path) -> N
     assert not (tmp_path / "one/findings.json").exists(), "watching writes nothing"
     (tmp_path / "one/run.json").write_text("{")
     assert "nothing stands out" in steepest("watch", "one", "--once").output
+
+
+def test_a_loop_of_ones_own_has_ended_when_its_monitor_closed(steepest, tmp_path: Path) -> None:
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with monitor(model, optimizer, every=1, out=tmp_path / "own") as m:
+        m.log(loss=1.0)
+        assert "running" in steepest("watch", "own", "--once").output
+    done = steepest("watch", "own")  # ends by itself
+    assert done.exit_code == 0 and "step 0, ended" in done.output
+    with monitor(model, optimizer, every=1, out=tmp_path / "own"):
+        assert "running" in steepest("watch", "own", "--once").output
 
 
 def test_the_doctor_is_not_asked_again_before_there_is_something_new(

@@ -17,8 +17,9 @@ from rich.text import Text
 
 from steepest.cli.console import console, figure
 from steepest.core.errors import RecordError
-from steepest.core.records import METRICS, RUN
+from steepest.core.records import METRICS, RESULT, RUN
 from steepest.doctor import Finding, examine, read
+from steepest.monitor.front import SUMMARY
 
 HEAT = ((1e-5, "blue"), (1e-4, "cyan"), (1e-2, "green"), (1e-1, "yellow"), (math.inf, "red"))
 """Colours of update ratios: too small up to 1e-5, usual about 1e-3, too large from 1e-1."""
@@ -47,7 +48,7 @@ def watch(
     with Live(console=console(), auto_refresh=False, screen=False) as live:
         while True:
             live.update(view(tail, console()), refresh=True)
-            if (folder / "result.json").exists() and not tail.read():
+            if tail.ended and not tail.read():
                 return
             time.sleep(every)
 
@@ -95,6 +96,11 @@ class Tail:
         """Lines of a kind."""
         return [line for line in self.lines if line.get("kind") == kind]
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come: a result is there, or in a loop of one's own the monitor has closed."""
+        return (self.folder / RESULT).exists() or (self.folder / SUMMARY).exists()
+
     def json(self, name: str) -> Mapping[str, Any]:
         """Another file of the folder; empty where it is missing or half written."""
         try:
@@ -140,14 +146,14 @@ def heat(ratios: Mapping[str, Any]) -> Text:
 def view(tail: Tail, screen: Console) -> RenderableType:
     """The whole picture."""
     tail.read()
-    told, result = tail.json(RUN), tail.json("result.json")
+    told, result = tail.json(RUN), tail.json(RESULT)
     train, evaluations, steps, probes = (tail.of(kind) for kind in ("train", "eval", "monitor", "probe"))
     last = max((int(line["step"]) for line in tail.lines), default=0)
     total = told.get("steps")
-    state = result.get("status", "running") if result else "running"
+    state = str(result.get("status", "ended" if tail.ended else "running"))
     head = Text(f"{told.get('label', tail.folder.name)} on {told.get('task', '?')}", style="bold")
     of = f" of {total}" if isinstance(total, int) else ""
-    head.append(f"   step {last}{of}, {state}", style="" if state in ("running", "finished") else "red")
+    head.append(f"   step {last}{of}, {state}", style="" if state in ("running", "ended", "finished") else "red")
     width = max(10, min(60, screen.width - 46))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     for _ in range(3):

@@ -60,6 +60,8 @@ def monitor(
     made = Monitor(model, optimizer, chosen(preset, every), [*([records] if records else []), *writers], loss)
     if out is not None and not (Path(out) / RUN).exists():
         write_json(Path(out) / RUN, _described(model, optimizer))
+    if out is not None:
+        (Path(out) / SUMMARY).unlink(missing_ok=True)  # of a training before this one
     made.attach()
     try:
         yield made

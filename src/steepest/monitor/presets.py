@@ -61,7 +61,7 @@ class Preset:
             raise ValueError(f"budget must be a share of the time of training above 0, or None; given {self.budget!r}.")
         for probe in self.probes:
             if probe not in PROBES:
-                raise UnknownName(f"no probe {probe!r}. {did_you_mean(probe, PROBES)} There are: {', '.join(PROBES)}.")
+                raise UnknownName(f"no probe {probe!r}. {did_you_mean(probe, PROBES)}")
 
 
 PRESETS = {
@@ -75,6 +75,6 @@ def preset(given: str | Preset, every: int | None = None) -> Preset:
     """A preset by name, or as it is given; ``every`` in place of its own."""
     if isinstance(given, str):
         if given not in PRESETS:
-            raise UnknownName(f"no preset {given!r}. {did_you_mean(given, PRESETS)} There are: {', '.join(PRESETS)}.")
+            raise UnknownName(f"no preset {given!r}. {did_you_mean(given, PRESETS)}")
         given = PRESETS[given]
     return given if every is None else replace(given, every=every)

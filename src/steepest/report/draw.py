@@ -60,5 +60,7 @@ def _record(picture: Any) -> dict[str, Any]:
         return read_json(Path(picture))
     found = picture if isinstance(picture, Mapping) else getattr(picture, "record", None)
     if not isinstance(found, Mapping):
-        raise RecordError(f"{picture!r} is no picture. Give what landscape, lr_find or explain_batchnorm returned.")
+        raise RecordError(
+            f"a {type(picture).__name__} is no picture. Give what landscape, lr_find or explain_batchnorm returned."
+        )
     return dict(found)

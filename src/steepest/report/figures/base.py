@@ -115,7 +115,7 @@ def band_traces(strategy: Strategy, band: Band, points: int, value: str = "%{y:.
         return []
     keep = thin(band.low, band.high, points)
     x = rounded(band.steps[keep], 7)
-    group = {"legendgroup": f"s{strategy.index}", "type": "scatter", "mode": "lines", "x": x}
+    group: Trace = {"legendgroup": f"s{strategy.index}", "type": "scatter", "mode": "lines", "x": x}
     edge = group | {"line": {"width": 0}, "hoverinfo": "skip"}
     shade: list[Trace] = []
     if band.n > 1 and not np.array_equal(band.low, band.high):

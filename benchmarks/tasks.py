@@ -84,6 +84,11 @@ def whole(n: int | None) -> str:
     return "none" if n is None else f"{n:,}".replace(",", " ")
 
 
+def operations_text(flops: float) -> str:
+    """Millions, to three digits or whole."""
+    return f"{flops / 1e6:.0f}" if flops >= 1e8 else f"{flops / 1e6:.3g}"
+
+
 def table(costs: dict[str, Any]) -> str:
     """What the tasks cost, in Markdown."""
     lines = [
@@ -92,7 +97,7 @@ def table(costs: dict[str, Any]) -> str:
     ]
     for name, c in costs.items():
         cells = [f"`{name}`", *(whole(c[what]) for what in ("parameters", "samples", "batch", "steps"))]
-        cells += [f"{c['flops'] / 1e6:.3g}", f"{c['step_ms']:.2f}", f"{c['evaluation_ms']:.1f}", f"{c['run_s']:.1f}"]
+        cells += [operations_text(c["flops"]), f"{c['step_ms']:.2f}", f"{c['evaluation_ms']:.1f}", f"{c['run_s']:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -35,7 +35,7 @@ def lstm() -> nn.Module:
 def char_lstm() -> Task:
     """The next character of Python source, with an LSTM of 128 units over 64 characters.
 
-    Reason: recurrence: rare steep places, so clipping matters.
+    Reason: recurrence through 64 steps, where clipping is worth trying.
     Source: the Python standard library; Hochreiter and Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735.
     """
     text = language()

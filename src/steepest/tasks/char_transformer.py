@@ -72,7 +72,7 @@ def transformer() -> nn.Module:
 def char_transformer() -> Task:
     """The next character of Python source, with a pre-norm transformer of width 64 and 2 layers.
 
-    Reason: attention and embeddings: warm-up, clipping and adaptive rules matter.
+    Reason: attention, embeddings and layer norm, where warm-up and clipping are worth trying.
     Source: the Python standard library; the block follows Radford et al. 2019 (GPT-2).
     """
     text = language()

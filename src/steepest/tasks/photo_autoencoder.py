@@ -51,7 +51,7 @@ def psnr(output: Tensor, batch: Any) -> Tensor:
 def photo_autoencoder() -> Task:
     """Patches of two photographs, 16 x 16, through a convolutional autoencoder that keeps one number in six.
 
-    Reason: images and regression, ill-conditioned: adaptive rules gain much over momentum here.
+    Reason: convolutions and a regression loss without normalisation or labels, through a narrow place.
     Source: Masci et al. 2011, doi:10.1007/978-3-642-21735-7_7; photographs as shipped with scikit-learn.
     """
     return Task(

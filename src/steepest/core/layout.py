@@ -28,8 +28,10 @@ class Layout:
     """Links that sum over many tensors: their memory is one for all of them."""
     stages: tuple[tuple[int, ...], ...]
     terms: tuple[int, ...]
-    each: bool
-    """Whether a link sums over single tensors, so that every tensor has its own scalars."""
+    alike: tuple[str, ...]
+    """The numbers that tensors must have in common to share their scalars."""
+    apart: tuple[tuple[int, tuple[str, ...]], ...]
+    """Links that sum over single tensors and keep numbers, with the names of those: each tensor has its own."""
 
 
 def layout(chain: Chain) -> Layout:
@@ -50,12 +52,22 @@ def layout(chain: Chain) -> Layout:
     own: list[int] = []
     shared: list[int] = []
     terms = []
+    alike: list[str] = []
+    apart: list[tuple[int, tuple[str, ...]]] = []
     for i, link in enumerate(chain.links):
         state = link.init(one)
         tensors += named(i, state._fields, link.torch_names)
         if link.start():
-            (shared if link.measures() and link.reach == "model" else own).append(i)
-            numbers += named(i, link.start()._fields, link.torch_names) if i in own else []
+            if link.measures() and link.reach == "model":
+                shared.append(i)
+            else:
+                own.append(i)
+                new = named(i, link.start()._fields, link.torch_names)
+                numbers += new
+                if link.measures() and link.reach == "tensor":
+                    apart.append((i, tuple(new)))
+                else:
+                    alike += new
         raw = (one,) if link.reads_gradient else ()
         terms.append(len(link.measure(one, state, one, link.scalars(1), *raw)) if link.measures() else 0)
     return Layout(
@@ -66,7 +78,8 @@ def layout(chain: Chain) -> Layout:
         shared=tuple(shared),
         stages=tuple(tuple(stage) for stage in chain.stages()),
         terms=tuple(terms),
-        each=any(link.measures() and link.reach == "tensor" for link in chain.links),
+        alike=tuple(alike),
+        apart=tuple(apart),
     )
 
 

@@ -16,15 +16,17 @@ from torch import Tensor
 from steepest.core import curvature
 from steepest.core import state_dict as states
 from steepest.core.chain import Chain, chain
+from steepest.core.entry import Bucket, Entry
 from steepest.core.errors import NonFiniteError, did_you_mean
 from steepest.core.evaluation import averaged, swapped
 from steepest.core.executors import Choice, Executors
+from steepest.core.gather import Roll
 from steepest.core.layout import layout_of
 from steepest.core.piece import Kind
 from steepest.core.precision import Precision, as_precision
 from steepest.core.rule import Nothing, Rule, rule
 from steepest.core.shapes import check_shapes
-from steepest.core.step import Bucket, Entry, StepRefused, link_key, take
+from steepest.core.step import StepRefused, link_key, take
 from steepest.core.wrapper import Wrapper
 
 HINTS = ("foreach", "fused", "capturable")
@@ -153,6 +155,7 @@ class Optimizer(torch.optim.Optimizer):
         """What is made anew after copying, pickling and loading."""
         self._executors = Executors(self.executor)
         self._entries: dict[int, Entry] = {}
+        self._rolls: dict[int, Roll] = {}
         self._buckets: dict[Any, Bucket] = {}
         self._chains: dict[Any, Chain] = {}
         self._scheduled: dict[tuple[int, str], Any] = {}

@@ -126,7 +126,12 @@ class Rule:
         return ()
 
     def combine(self, t: Scalar, memory: Any, sums: Sequence[Scalar]) -> tuple[Any, Any]:
-        """``(k, new memory)`` from the step count, the memory and the sums of :meth:`measure`."""
+        """``(k, new memory)`` from the step count, the memory and the sums of :meth:`measure`.
+
+        Where ``reach`` is ``"tensor"`` it is called once for many tensors: sums and memory are float64 vectors with one
+        value a tensor, so take :mod:`steepest.core.scalar` for what operators cannot do. One that branches on values
+        works too, and is called tensor by tensor.
+        """
         return self.scalars(t), memory
 
     def accepts(self, sums: Sequence[float]) -> bool:
@@ -142,9 +147,9 @@ class Rule:
         """Why a guard does not accept a step, for the message."""
         return "the gradient norm is not finite"
 
-    def metrics(self, k: Any, sums: Sequence[float]) -> dict[str, float]:
-        """What this rule knows about the step for the log, at no extra cost; the mean over tensors where it looks at
-        each alone.
+    def metrics(self, k: Any, sums: Sequence[Any]) -> Mapping[str, Scalar]:
+        """What this rule knows about the step for the log, at no extra cost; where it looks at each tensor alone, ``k``
+        and ``sums`` are as :meth:`combine` has them, and the log gets the mean.
         """
         return {}
 

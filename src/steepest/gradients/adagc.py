@@ -110,8 +110,8 @@ class AdaGC(Rule):
         new = where(finite(gamma), new, clipped)
         return self.K(factor), self.Memory(where(finite(norm) & (norm > 0), new, gamma))
 
-    def metrics(self, k: K, sums: Sequence[float]) -> dict[str, float]:
-        return {"clipped": float(k.factor < 1)}
+    def metrics(self, k: K, sums: Sequence[Scalar]) -> dict[str, Scalar]:
+        return {"clipped": 1.0 * (k.factor < 1)}
 
     def update(self, g: Any, s: Nothing, p: Any, k: K) -> tuple[Any, Nothing]:
         return g * k.factor, s

@@ -44,8 +44,8 @@ class ClipParamNorm(Rule):
     def combine(self, t: Scalar, memory: Nothing, sums: Sequence[Scalar]) -> tuple[K, Nothing]:
         return self.K(clip_factor(sums[0], self.max_param_norm)), memory
 
-    def metrics(self, k: K, sums: Sequence[float]) -> dict[str, float]:
-        return {"clipped": float(k.factor < 1)}
+    def metrics(self, k: K, sums: Sequence[Scalar]) -> dict[str, Scalar]:
+        return {"clipped": 1.0 * (k.factor < 1)}
 
     def update(self, g: Any, s: Nothing, p: Any, k: K) -> tuple[Any, Nothing]:
         return g * k.factor, s

@@ -49,8 +49,8 @@ class ClipRMS(Rule):
         rms = (sums[0] / maximum(sums[1], 1.0)) ** 0.5
         return self.K(1.0 / maximum(rms / self.max_rms, 1.0)), memory
 
-    def metrics(self, k: K, sums: Sequence[float]) -> dict[str, float]:
-        return {"clipped": float(k.factor < 1)}
+    def metrics(self, k: K, sums: Sequence[Scalar]) -> dict[str, Scalar]:
+        return {"clipped": 1.0 * (k.factor < 1)}
 
     def update(self, g: Any, s: Nothing, p: Any, k: K) -> tuple[Any, Nothing]:
         return g * k.factor, s

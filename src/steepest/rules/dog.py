@@ -82,8 +82,8 @@ class DoG(Rule):
         now = self.Memory(r=maximum(r, sqrt(distance)), G=memory.G + square)
         return self.K(now.r / sqrt(now.G + self.eps)), now
 
-    def metrics(self, k: K, sums: Sequence[float]) -> dict[str, float]:
-        return {"step_size": float(k.step_size)}
+    def metrics(self, k: K, sums: Sequence[Scalar]) -> dict[str, Scalar]:
+        return {"step_size": k.step_size}
 
     def update(self, g: Any, s: State, p: Any, k: K) -> tuple[Any, State]:
         return k.step_size * g, s

@@ -23,14 +23,29 @@ class Slot:
     """One tensor of the model with all that its step reads and writes.
 
     ``state`` is the chain's state as nested tuples of tensors, ``k`` the chain's scalars of this step (shared by the
-    slots that step alike).
+    slots that step alike). For an executor that ``reads_columns``, ``k`` may hold columns, one value a tensor, of which
+    the slot's is in ``row``.
 
     Where something is kept otherwise than as its type has it, ``forms`` says how ``p`` and each state tensor are
     (:mod:`steepest.core.executors.storage`), ``beside`` holds what belongs to them, and ``key`` seeds this step's
     random bits.
     """
 
-    __slots__ = ("beside", "dtypes", "executor", "forms", "g", "k", "key", "kind", "p", "parts", "state", "tensors")
+    __slots__ = (
+        "beside",
+        "dtypes",
+        "executor",
+        "forms",
+        "g",
+        "k",
+        "key",
+        "kind",
+        "p",
+        "parts",
+        "row",
+        "state",
+        "tensors",
+    )
 
     def __init__(
         self,
@@ -53,6 +68,7 @@ class Slot:
         self.forms = None if forms is None or set(forms) == {"nearest"} else forms
         self.beside = list(beside)
         self.key = 0
+        self.row = 0
 
 
 @contextmanager
@@ -150,6 +166,8 @@ class Executor(ABC):
 
     keeps_forms: ClassVar[bool] = False
     """Whether it reads and writes tensors that are not kept as their type has them."""
+    reads_columns: ClassVar[bool] = False
+    """Whether the scalars of its slots may hold columns (:mod:`steepest.core.columns`)."""
 
     @abstractmethod
     def accepts(self, chain: Chain, slot: Slot) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import operator
 import os
 from collections.abc import Sequence
@@ -10,8 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from steepest.core import codegen, codegen_forms, toolchain
+from steepest.core import codegen, codegen_forms, columns, toolchain
 from steepest.core.chain import Chain
 from steepest.core.executors.base import Executor, Slot, Sums, aligned
 from steepest.core.trace import trace_measure, trace_update
@@ -69,7 +71,6 @@ class Table:
         np.cumsum(-(-sizes // codegen.CHUNK), out=self.start[1:])
         self.chunks = int(self.start[-1])
         self.entries = int(sizes.sum())
-        self.cells: Any = self.rows.reshape(-1).data  # the same memory, cheaper to write one by one
         self.addresses = (self.rows.ctypes.data, self.start.ctypes.data)
         self.filled = np.flatnonzero(sizes)
 
@@ -77,26 +78,31 @@ class Table:
         """Whether these are the very slots the table was made for."""
         return len(slots) == len(self.slots) and all(map(operator.is_, slots, self.slots))
 
-    def point(self) -> ctypes.Array[ctypes.c_double]:
-        """Fill in this step's gradients and scalars; returns the scalars, one block a distinct ``k``."""
-        cells, width = self.cells, self.rows.shape[1]
-        blocks: dict[int, int] = {}
-        numbers: list[float] = []
-        last, offset, at = None, 0, 1
-        for slot in self.slots:
-            k = slot.k
-            if k is not last:
-                last, offset = k, blocks.get(id(k), -1)
-                if offset < 0:
-                    offset = blocks[id(k)] = len(numbers)
-                    for part in k:
-                        numbers += part
-            cells[at] = offset
-            cells[at + 2] = slot.g.data_ptr()
-            at += width
+    def point(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Fill in this step's gradients and scalars; returns the scalars, a block of rows for each distinct ``k``."""
+        slots = self.slots
+        self.rows[:, 3] = list(map(Tensor.data_ptr, [slot.g for slot in slots]))
         if self.seeded:
-            self.rows[:, -1] = [slot.key for slot in self.slots]
-        return (ctypes.c_double * (len(numbers) or 1))(*numbers)
+            self.rows[:, -1] = [slot.key for slot in slots]
+        ks = [slot.k for slot in slots]
+        if all(map(operator.is_, ks, itertools.repeat(ks[0]))):  # nearly always
+            block = columns.matrix(ks[0], max(1, columns.divided(ks[0])))
+            self.rows[:, 1] = [block.shape[1] * slot.row for slot in slots] if len(block) > 1 else 0
+            return block
+        places: dict[int, tuple[int, int]] = {}
+        blocks: list[Any] = []
+        offsets, end = [], 0
+        for slot, k in zip(slots, ks, strict=True):
+            place = places.get(id(k))
+            if place is None:
+                n = columns.divided(k)
+                block = columns.matrix(k, max(1, n))
+                place = places[id(k)] = end, block.shape[1] if n else 0
+                blocks.append(block.reshape(-1))
+                end += block.size
+            offsets.append(place[0] + place[1] * slot.row)
+        self.rows[:, 1] = offsets
+        return np.concatenate(blocks)
 
     def by_tensor(self, partial: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Add up the chunks of each tensor; an empty tensor has none and sums to zero."""
@@ -121,6 +127,7 @@ class Native(Executor):
     """Elementwise chains on dense CPU tensors."""
 
     keeps_forms = True
+    reads_columns = True
 
     def __init__(self) -> None:
         self.tables: dict[Any, Table] = {}
@@ -169,7 +176,7 @@ class Native(Executor):
         partial = np.empty((table.chunks, terms)) if terms else None
         threads = Threads.count(table.entries)
         out = None if partial is None else partial.ctypes.data
-        kernel.run(len(slots), rows, ctypes.addressof(k), start, out, threads)
+        kernel.run(len(slots), rows, k.ctypes.data, start, out, threads)
         return table, partial
 
     def measure(self, chain: Chain, links: Sequence[int], slots: Sequence[Slot]) -> Sums:

@@ -1,0 +1,129 @@
+"""What may change between two steps when the last one is taken as known: each change must be seen."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from steepest.core.executors import Choice
+from steepest.optim import SGD, DropIn
+
+EXECUTORS: tuple[Choice, ...] = ("auto", "blocked", "reference")
+
+
+def swapped_state(opt: Any, p: Tensor) -> None:
+    opt.state[p] = {**opt.state[p], "momentum_buffer": torch.full_like(p, 7.0)}
+
+
+def transposed(opt: Any, p: Tensor) -> None:
+    p.data = p.data.t().contiguous().t()
+    assert p.grad is not None
+    p.grad.data = p.grad.data.t().contiguous().t()
+
+
+CHANGES: dict[str, Callable[[Any, Tensor], object]] = {
+    "nothing": lambda opt, p: None,
+    "another gradient": lambda opt, p: setattr(p, "grad", torch.full_like(p, 2.0)),
+    "no gradient": lambda opt, p: setattr(p, "grad", None),
+    "a gradient out of order": lambda opt, p: setattr(p, "grad", torch.arange(9.0).view(3, 3).t()),
+    "a gradient of one number": lambda opt, p: setattr(p, "grad", torch.ones(()).expand(3, 3)),
+    "other data": lambda opt, p: setattr(p, "data", torch.full_like(p, 5.0)),
+    "other strides": transposed,
+    "all state forgotten": lambda opt, p: opt.state.clear(),
+    "one state forgotten": lambda opt, p: opt.state.pop(p),
+    "state replaced": swapped_state,
+    "a group with another rate": lambda opt, p: opt.param_groups[0].update(lr=0.5),
+    "a parameter taken out": lambda opt, p: opt.param_groups[0]["params"].pop(1),
+}
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_change_between_steps_is_seen(what: str, executor: Choice) -> None:
+    sides = []
+    for cls, more in ((SGD, {"executor": executor}), (torch.optim.SGD, {})):
+        params = [nn.Parameter(torch.full((3, 3), 1.0 + i)) for i in range(4)]
+        opt: Any = cls(params, 0.25, 0.5, **more)
+        for t in range(5):
+            for i, p in enumerate(params[:-1]):  # the last never has a gradient
+                p.grad = torch.full_like(p, 1.0 + t * i)
+            if t == 2:
+                CHANGES[what](opt, params[1])
+            opt.step()
+            if t == 3:
+                CHANGES[what](opt, params[1])
+                opt.step()
+        sides.append([p.detach() for p in params])
+    for mine, theirs in zip(*sides, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_state_that_was_cleared_is_kept_again() -> None:
+    p = nn.Parameter(torch.zeros(3))
+    opt = SGD([p], lr=1.0, momentum=0.5)
+    p.grad = torch.ones(3)
+    opt.step()
+    opt.state.clear()
+    opt.step()
+    assert p.tolist() == [-2.0] * 3
+    assert opt.state_dict()["state"][0]["momentum_buffer"].tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize("size", [2, 9])
+def test_a_gradient_of_another_size(size: int) -> None:
+    """Data swapped after backward() leaves a gradient that no longer fits."""
+    p = nn.Parameter(torch.zeros(4))
+    opt = SGD([("head.bias", p)], lr=1.0)
+    p.grad = torch.ones(4)
+    opt.step()
+    p.data = torch.zeros(size)
+    with pytest.raises(RuntimeError, match=rf"gradient of 'head.bias' has shape \(4,\), the parameter \({size},\)"):
+        opt.step()
+
+
+def test_a_sparse_gradient_after_dense_ones() -> None:
+    p = nn.Parameter(torch.zeros(3, 2))
+    opt = SGD([p], lr=1.0)
+    p.grad = torch.ones(3, 2)
+    opt.step()
+    p.grad = torch.ones(3, 2).to_sparse()
+    with pytest.raises(RuntimeError, match="sparse gradients"):
+        opt.step()
+
+
+def test_step_counts_that_are_set_apart() -> None:
+    """A counter that somebody resets divides the parameters into those of step 1 and the others."""
+    from steepest.optim import Adam
+
+    def run(cls: Any, start: Any) -> list[Tensor]:
+        params = [nn.Parameter(torch.linspace(1, 2, 5, dtype=torch.float64)) for _ in range(3)]
+        opt = cls(params, 0.1)
+        for t in range(4):
+            for p in params:
+                p.grad = p.detach() ** 2 + t
+            if t == 2:
+                opt.state[params[0]]["step"] = start
+            opt.step()
+        return [p.detach() for p in params]
+
+    torch.testing.assert_close(run(Adam, 0), run(torch.optim.Adam, torch.tensor(0.0)), rtol=1e-12, atol=0)
+
+
+def test_an_optimizer_that_was_copied_steps_its_own_parameters() -> None:
+    net = nn.Linear(2, 2)
+    opt: DropIn = SGD(net.parameters(), lr=1.0)
+    for p in net.parameters():
+        p.grad = torch.ones_like(p)
+    opt.step()
+    twin, twins = copy.deepcopy((net, opt))
+    before = [p.detach().clone() for p in net.parameters()]
+    for p in twin.parameters():
+        p.grad = torch.ones_like(p)
+    twins.step()
+    assert all(torch.equal(p, b) for p, b in zip(net.parameters(), before, strict=True))
+    assert all(torch.equal(p, b - 1) for p, b in zip(twin.parameters(), before, strict=True))

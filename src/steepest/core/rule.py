@@ -147,7 +147,7 @@ class Rule:
         """Why a guard does not accept a step, for the message."""
         return "the gradient norm is not finite"
 
-    def metrics(self, k: Any, sums: Sequence[Any]) -> Mapping[str, Scalar]:
+    def metrics(self, k: Any, sums: Sequence[Any]) -> Mapping[str, Any]:
         """What this rule knows about the step for the log, at no extra cost; where it looks at each tensor alone, ``k``
         and ``sums`` are as :meth:`combine` has them, and the log gets the mean.
         """

@@ -207,3 +207,14 @@ def test_an_empty_fleet_and_an_unknown_way_are_refused() -> None:
         Fleet("quadratic", [])
     with pytest.raises(StackError, match="Did you mean 'stacked'"):
         Fleet("quadratic", ["sgd(lr=0.1)"], executor="stack")  # type: ignore[arg-type]
+
+
+def test_blocks_train_side_by_side(tmp_path: Path) -> None:
+    task = networks.task("noisy", steps=20)
+    members = [Member("adamw(lr=1e-2)", seed=seed) for seed in range(5)]
+    whole = Fleet(task, members, executor="stacked").run()
+    parts = Fleet(task, members, executor="stacked", block=2, out=tmp_path).run()
+    assert [run.folder for run in parts] == [tmp_path / str(k) for k in range(5)]
+    for a, b in zip(whole, parts, strict=True):
+        assert_near(weights(a), weights(b))
+        assert [x["step"] for x in a.metrics()] == [x["step"] for x in b.metrics()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import os
 import time
 import warnings
 from collections.abc import Sequence
@@ -33,6 +33,18 @@ class Choice:
     executor: str
     reason: str
     rates: dict[str, float]
+    block: int = 0
+    """Members in one stack; 0: all."""
+
+
+def sizes(members: int, at_once: int) -> list[int]:
+    """Sizes of blocks to try: one for each core, and smaller ones that a cache may hold.
+
+    >>> sizes(100, 2), sizes(32, 2), sizes(3, 2), sizes(1, 2)
+    ([50, 32, 16], [16], [2], [1])
+    """
+    share = -(-members // at_once)
+    return [share, *(size for size in (32, 16) if size < share)]
 
 
 def obstacle(plans: Sequence[Plan]) -> str | None:
@@ -59,7 +71,11 @@ def measure(plans: Sequence[Plan], count: int | None) -> Choice:
     with own_random_states(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            stacked = _stacked(plans, count)
+            stacked, block = _stacked(plans, count), 0
+            if plans[0].device == "cpu" and hasattr(os, "fork") and cores() > 1:
+                for size in sizes(len(plans), cores()):
+                    rate = _stacked(plans[:size], 1) * min(cores(), -(-len(plans) // size))
+                    stacked, block = max((stacked, block), (rate, size))
         except Exception as error:
             said = " ".join(f"{type(error).__name__}: {error}".split())
             if isinstance(error, SteepestError):
@@ -71,11 +87,11 @@ def measure(plans: Sequence[Plan], count: int | None) -> Choice:
     best = max(rates, key=lambda name: rates[name])
     if best == "processes" and at_once == 1:
         best = "sequential"
-    return Choice(best, "measured", rates)
+    return Choice(best, "measured", rates, block)
 
 
 def _stacked(plans: Sequence[Plan], count: int | None) -> float:
-    with Stacked(copy.copy(list(plans)), [None] * len(plans), count) as fleet:
+    with Stacked(plans, [None] * len(plans), count) as fleet:
         for _ in range(WARM):
             fleet.step()
         begin, steps = time.perf_counter(), 0

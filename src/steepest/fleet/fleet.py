@@ -14,7 +14,7 @@ from steepest.core.records import EXPERIMENT, cores, lock, write_json
 from steepest.fit.front import trainable
 from steepest.fit.plan import Plan, begin, refuse_foreign
 from steepest.fit.run import Run
-from steepest.fleet.apart import processes, sequential
+from steepest.fleet.apart import blocks, sequential
 from steepest.fleet.choice import Choice, measure
 from steepest.fleet.members import Member
 from steepest.fleet.stack import StackError
@@ -36,7 +36,9 @@ class Fleet:
         executor: ``"stacked"``: all members in one stack; ``"processes"``; ``"sequential"``; ``"auto"``: a few steps
             of each are timed first, and the fastest way is taken (:attr:`choice` says what was seen).
         device: Where to train, as torch names it.
-        threads: How many torch computes with in a stack; None: as many as it is set to.
+        block: Members in one stack at most; blocks train side by side, one on a core. None: all in one, or as many as
+            are fastest where ``"auto"`` has measured.
+        threads: How many torch computes with in a single stack; None: as many as it is set to.
         eval_every, checkpoint_every, log_every: As for ``fit``.
         resume: Go on in folders that hold these very runs.
 
@@ -59,6 +61,7 @@ class Fleet:
         out: str | Path | None = None,
         executor: Executor = "auto",
         device: str = "cpu",
+        block: int | None = None,
         threads: int | None = None,
         eval_every: int | None = None,
         checkpoint_every: int | None = None,
@@ -70,10 +73,13 @@ class Fleet:
             raise StackError(f"no executor {executor!r} for a fleet. {did_you_mean(executor, get_args(Executor))}")
         if not members:
             raise StackError("a fleet has at least one member: Fleet(task, [Member('adamw(lr=1e-3)', seed=0), ...]).")
+        if block is not None and block < 1:
+            raise StackError(f"block must be a whole number of members >= 1; given {block!r}.")
         spelling = task if isinstance(task, str) else None
         loaded = load(task)
         self.members = [m if isinstance(m, Member) else Member(m) for m in members]
         self.executor: Executor = executor
+        self.block = block
         self.threads = threads
         self.resume = resume
         self.choice: Choice | None = None
@@ -121,14 +127,14 @@ class Fleet:
         if way == "auto":
             self.choice = measure(plans, self.threads)
             way = self.choice.executor
+        every = range(len(rows))
         if way == "stacked":
-            with Stacked(plans, folders, self.threads) as live:
-                live.train()
-                found = {k: live.finish(k) for k in range(len(rows))}
+            size = self.block or (self.choice.block if self.choice else 0) or len(rows)
+            found = blocks(plans, folders, [every[i : i + size] for i in every[::size]], cores())
         elif way == "processes":
-            found = processes(plans, folders, range(len(rows)), cores())
+            found = blocks(plans, folders, [[k] for k in every], cores())
         else:
-            found = sequential(plans, folders, range(len(rows)))
+            found = sequential(plans, folders, every)
         return {rows[k]: run for k, run in found.items()}
 
     def _begin(self, stack: ExitStack) -> dict[int, Run]:

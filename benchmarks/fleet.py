@@ -1,0 +1,161 @@
+"""Member-steps a second: a fleet in one stack, beside a plain PyTorch loop that trains the members one after another.
+
+    python benchmarks/fleet.py [--only digits-mlp] [--seconds 0.6]
+
+The loop has torch's own fused AdamW and nothing else (no schedule, no log). ``processes`` is that loop in as many
+processes at once as there are cores. The stack is a whole fleet: batches, gradients, the strategy with a schedule of
+its own for each member, the watch for divergence, metrics every 100 steps. Rounds are interleaved; the median counts.
+Written to benchmarks/results/fleet.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import steepest as st
+from steepest.core.records import cores, machine, versions
+from steepest.fit.plan import Plan
+from steepest.fleet import Stacked
+from steepest.tasks.task import Task
+
+CASES = [
+    ("digits-mlp", 16, (8, 32, 100)),
+    ("digits-cnn", 16, (32,)),
+    ("char-lstm", 16, (16,)),
+    ("char-transformer", 16, (16,)),
+]
+ROUNDS = 5
+OUT = Path(__file__).parent / "results" / "fleet.json"
+
+
+def loop(task: Task, seconds: float) -> float:
+    """Steps a second of one model after another."""
+    model, batches = task.build(0), task.batches(0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    begin, steps = 0.0, 0
+    while True:
+        if steps == 3:
+            begin = time.perf_counter()
+        elif steps > 3 and time.perf_counter() - begin > seconds:
+            return (steps - 3) / (time.perf_counter() - begin)
+        batch = batches.batch(steps)
+        optimizer.zero_grad()
+        task.training_loss(model, batch).backward()
+        optimizer.step()
+        steps += 1
+
+
+def _in_process(name: str, batch: int, seconds: float, pipe: Any) -> None:
+    torch.set_num_threads(1)
+    pipe.send(loop(_task(name, batch), seconds))
+
+
+def processes(name: str, batch: int, seconds: float) -> float:
+    """The same loop in a process for each core, all at once; starting them is not counted."""
+    context = multiprocessing.get_context("fork")
+    pairs = []
+    for _ in range(cores()):
+        here, there = context.Pipe()
+        process = context.Process(target=_in_process, args=(name, batch, seconds, there))
+        process.start()
+        pairs.append((process, here))
+    total = sum(here.recv() for _, here in pairs)
+    for process, _ in pairs:
+        process.join()
+    return float(total)
+
+
+def _block(plans: list[Plan], seconds: float, pipe: Any) -> None:
+    torch.set_num_threads(1)
+    with Stacked(plans, [None] * len(plans), 1) as live:
+        pipe.send(stacked(live, seconds))
+
+
+def blocks(plans: list[Plan], seconds: float) -> float:
+    """A stack on each core, of at most 32 members; what they train next begins when they end."""
+    context = multiprocessing.get_context("fork")
+    size = min(32, -(-len(plans) // cores()))
+    pairs = []
+    for i in range(cores()):
+        here, there = context.Pipe()
+        process = context.Process(target=_block, args=(plans[i * size : (i + 1) * size], seconds, there))
+        process.start()
+        pairs.append((process, here))
+    total = sum(here.recv() for _, here in pairs)
+    for process, _ in pairs:
+        process.join()
+    return float(total)
+
+
+def stacked(live: Stacked, seconds: float) -> float:
+    """Member-steps a second of a stack."""
+    live.step()
+    begin, steps = time.perf_counter(), 0
+    while time.perf_counter() - begin < seconds:
+        live.step()
+        steps += len(live.active)
+    return steps / (time.perf_counter() - begin)
+
+
+def _task(name: str, batch: int) -> Task:
+    return replace(st.tasks.load(name), batch_size=batch, steps=100_000, eval_every=100_000)
+
+
+def main() -> None:
+    """Measure, print a table and write."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", default="")
+    parser.add_argument("--seconds", type=float, default=0.6)
+    arguments = parser.parse_args()
+    cases = [case for case in CASES if arguments.only in ("", case[0])]
+    table = json.loads(OUT.read_text())["cases"] if OUT.exists() and arguments.only else {}
+    heads = ("task", "members", "loop", "processes", "one stack", "blocks", "over loop", "over processes")
+    print(" | ".join(heads))
+    for name, batch, counts in cases:
+        task = _task(name, batch)
+        for members in counts:
+            seen: dict[str, list[float]] = {}
+            plans = [
+                Plan(task, st.parse(f"adamw(lr={1e-3 * (1 + k / members):.6g}) | cosine"), k, log_every=100)
+                for k in range(members)
+            ]
+            for _ in range(ROUNDS):
+                torch.set_num_threads(1)
+                seen.setdefault("processes", []).append(processes(name, batch, arguments.seconds))
+                seen.setdefault("blocks", []).append(blocks(plans, arguments.seconds))
+                for threads in (1, cores()):
+                    torch.set_num_threads(threads)
+                    seen.setdefault(f"loop {threads}", []).append(loop(task, arguments.seconds))
+                    with Stacked(plans, [None] * members, threads) as live:
+                        seen.setdefault(f"stacked {threads}", []).append(stacked(live, arguments.seconds))
+            rate = {way: statistics.median(rates) for way, rates in seen.items()}
+            plain = max(rate["loop 1"], rate[f"loop {cores()}"])
+            one = max(rate["stacked 1"], rate[f"stacked {cores()}"])
+            best = max(one, rate["blocks"])
+            row = {
+                "batch": batch,
+                "rates": rate,
+                "spread": {way: [min(rates), max(rates)] for way, rates in seen.items()},
+                "over loop": best / plain,
+                "over processes": best / rate["processes"],
+            }
+            table[f"{name} x {members}"] = row
+            print(
+                f"{name} | {members} | {plain:.0f} | {rate['processes']:.0f} | {one:.0f} | "
+                f"{rate['blocks']:.0f} | {best / plain:.1f} | {best / rate['processes']:.1f}",
+                flush=True,
+            )
+    OUT.write_text(json.dumps({"machine": {**machine(), **versions()}, "cases": table}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -6,9 +6,14 @@ from typing import Any
 
 import pytest
 
+import steepest.gradients
 import steepest.rules
+import steepest.schedules
+import steepest.strategy
+import steepest.wrappers
 from steepest.core.about import about
 from steepest.core.chain import Chain
+from steepest.core.errors import HyperparameterError
 from steepest.core.piece import Kind, kinds, piece
 from steepest.rules.families import FAMILIES
 from steepest.testing import check_assembly
@@ -69,3 +74,19 @@ def test_an_incomplete_one_does_not(was: str, becomes: str, message: str) -> Non
     assert was in GOOD
     with pytest.raises(AssertionError, match=message):
         check_assembly(made(GOOD.replace(was, becomes)))
+
+
+ROOMS = (steepest.rules, steepest.gradients, steepest.wrappers, steepest.schedules, steepest.strategy)
+COUNTS = [
+    (kind, name)
+    for kind in kinds(*ROOMS).values()
+    for name, parameter in kind.signature.parameters.items()
+    if "int" in str(parameter.annotation).replace("|", " ").split() and kind.role != "recipe"
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), COUNTS, ids=lambda x: x if isinstance(x, str) else x.name)
+def test_what_counts_is_a_whole_number(kind: Kind[..., Any], name: str) -> None:
+    value = kind.signature.parameters[name].default or 0
+    with pytest.raises(HyperparameterError, match=name):
+        kind(**{name: value + 2.5})

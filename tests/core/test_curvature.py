@@ -172,3 +172,49 @@ def test_without_estimates_the_steps_are_those_of_the_sign() -> None:
     loss().backward()
     opt.step()
     torch.testing.assert_close(before - p.detach(), torch.full((4,), 0.01, dtype=torch.float64))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("text", ["sophia(every=3)", "adahessian(every=3)"])
+def test_a_plain_backward_is_said_once(text: str) -> None:
+    p, loss = quadratic()
+    opt = parse(text).optimizer([p])
+
+    def step(estimated: bool) -> None:
+        opt.zero_grad()
+        (opt.backward if estimated else torch.autograd.backward)(loss())
+        opt.step()
+
+    step(True), step(False), step(False)  # at steps 2 and 3 none is due
+    with pytest.warns(RuntimeWarning, match=r"^step 4: \w+ divides by an estimate .* Call optimizer.backward\(loss\)"):
+        step(False)
+    for _ in range(6):
+        step(False)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_estimate_waits_for_the_step_it_was_made_for() -> None:
+    p, loss = quadratic()
+    opt = parse("sophia(every=1) | accumulate(2)").optimizer([p])
+    for _ in range(4):
+        opt.zero_grad()
+        opt.backward(loss())
+        opt.step()
+    assert opt.steps == 2
+    plain = parse("adamw").optimizer([p])
+    torch.autograd.backward(loss())
+    plain.step()
+
+
+def test_a_group_of_such_a_rule_that_comes_later_is_noticed() -> None:
+    p, loss = quadratic()
+    q, other = quadratic()
+    from steepest.rules import adamw, sophia
+
+    opt = Optimizer([p], {"adamw": adamw, "sophia": sophia}, dict(adamw().arguments))
+    torch.autograd.backward(loss())
+    opt.step()
+    opt.add_param_group({"params": [q], "method": "sophia", **dict(sophia(every=1).arguments)})
+    torch.autograd.backward(other())
+    with pytest.warns(RuntimeWarning, match="step 2: sophia"):
+        opt.step()

@@ -278,6 +278,8 @@ def test_what_a_guard_does(action: str) -> None:
         return
     same([p.detach() for p in net.parameters()], before)
     after = opt.state_dict()
+    for saved in (after, state):
+        del saved["param_groups"][0]["steepest"]  # where skips are counted
     assert after["param_groups"] == state["param_groups"]
     for i, s in state["state"].items():
         same(list(s.values()), list(after["state"][i].values()))

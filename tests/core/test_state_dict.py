@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
+import torch.distributed.checkpoint.state_dict as dcp_state_dict
 from torch import Tensor, nn
 
 import steepest.optim as ours
 from steepest.core.errors import CheckpointError, HyperparameterError
 from steepest.optim import SGD, AdamW, DropIn, NAdam
+from steepest.strategy import parse
 
 CLASSES = [
     value
@@ -288,3 +291,130 @@ def test_the_state_dict_is_the_same_every_time() -> None:
     first, second = opt.state_dict(), opt.state_dict()
     torch.testing.assert_close(first["state"], second["state"], rtol=0, atol=0)
     assert [first[key] for key in ("param_groups", "steepest")] == [second[key] for key in ("param_groups", "steepest")]
+
+
+# -- memory that links share over the model ----------------------------------------------------------------------------
+
+
+def wrapped(text: str, n: int = 12) -> Any:
+    opt = parse(text).optimizer(parameters())
+    steps_of(opt, n)
+    return opt
+
+
+def steps_of(opt: Any, n: int) -> None:
+    make = torch.Generator().manual_seed(5)
+    for _ in range(n):
+        for group in opt.param_groups:
+            for p in group["params"]:
+                p.grad = p.detach() + 0.1 * torch.randn(p.shape, generator=make)
+        opt.step()
+
+
+def by_place(saved: dict[str, Any], places: dict[str, str]) -> dict[str, Any]:
+    """A checkpoint in the form in which a link's memory was kept under its place."""
+    old = copy.deepcopy(saved)
+    old["steepest"]["memory"] = {places[key]: past for key, past in saved["steepest"]["memory"].items()}
+    del old["param_groups"][0]["steepest"]
+    return old
+
+
+@pytest.mark.parametrize("around", [" | cautious", " | clip_update | ema", " | clip_norm", " | clip_rms | cautious"])
+def test_what_a_link_remembers_follows_it_into_another_strategy(around: str) -> None:
+    plain = wrapped("prodigy(d0=1e-3)")
+    ((key, memory),) = plain.memory.items()
+    assert key == ("prodigy", "Prodigy") and memory.d > 1e-3
+    saved = through_disk(plain.state_dict())
+    if "ema" in around:  # which keeps an average of each weight
+        for state, p in zip(saved["state"].values(), plain.param_groups[0]["params"], strict=True):
+            state["average"] = p.detach().clone()
+    other = wrapped("prodigy(d0=1e-3)" + around, n=0)
+    other.load_state_dict(saved)
+    assert other.memory["prodigy", "Prodigy"] == memory
+
+
+@pytest.mark.parametrize(("text", "place"), [("prodigy", 0), ("prodigy | cautious", 0), ("prodigy | mechanic", 1)])
+def test_memory_that_was_saved_by_place_is_read(text: str, place: int) -> None:
+    text += "(d0=1e-3)" if text == "prodigy" else ""
+    opt = wrapped(text)
+    places = {"prodigy:Prodigy": f"prodigy:{place}", "prodigy:Mechanic": "prodigy:4"}
+    saved = by_place(opt.state_dict(), places)
+    other = wrapped(text, n=0)
+    other.load_state_dict(saved)
+    assert other.memory == opt.memory
+
+
+def test_memory_saved_by_place_is_found_at_another_place() -> None:
+    opt = wrapped("prodigy(d0=1e-3)")
+    saved = by_place(opt.state_dict(), {"prodigy:Prodigy": "prodigy:0"})
+    other = wrapped("prodigy(d0=1e-3) | cautious", n=0)
+    other.load_state_dict(saved)
+    assert other.memory == opt.memory
+
+
+def test_two_links_of_one_class_keep_their_own() -> None:
+    opt = wrapped("sgd(0.1) | zclip(warmup_steps=2) | clip_value(0.5) | zclip(warmup_steps=3, z_thresh=1)", n=5)
+    assert list(opt.memory) == [("", "ZClip"), ("", "ZClip 2")]
+    assert opt.memory["", "ZClip"] != opt.memory["", "ZClip 2"]
+
+
+# -- torch.distributed.checkpoint --------------------------------------------------------------------------------------
+
+REMEMBERS = "prodigy(d0=1e-3) | plateau(patience=0) | zclip(warmup_steps=2)"
+
+
+def remembering(n: int) -> tuple[nn.Module, Any]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    opt = parse(REMEMBERS).optimizer(model)
+    steps_of(opt, n)
+    if n:
+        opt.observe(1.0), opt.observe(2.0)
+        next(model.parameters()).grad.fill_(float("nan"))  # type: ignore[union-attr]
+        with pytest.warns(RuntimeWarning, match="skipped"):
+            opt.step()
+    return model, opt
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_distributed_checkpoints_carry_everything(tmp_path: Path) -> None:
+    model, opt = remembering(5)
+    saved = dcp_state_dict.get_optimizer_state_dict(model, opt)
+    assert "steepest" not in saved
+    dcp.save({"optimizer": saved}, checkpoint_id=tmp_path / "there", no_dist=True)
+    other_model, other = remembering(0)
+    room = {"optimizer": dcp_state_dict.get_optimizer_state_dict(other_model, other)}
+    dcp.load(room, checkpoint_id=tmp_path / "there", no_dist=True)
+    dcp_state_dict.set_optimizer_state_dict(other_model, other, room["optimizer"])
+    assert other.skipped_steps == 1
+    assert other.state_dict()["steepest"] == opt.state_dict()["steepest"]
+    other_model.load_state_dict(model.state_dict())
+    steps_of(opt, 2), steps_of(other, 2)
+    assert other.state_dict()["steepest"] == opt.state_dict()["steepest"]
+
+
+def test_a_checkpoint_that_lost_what_is_needed_is_told() -> None:
+    model, opt = remembering(5)
+    options = dcp_state_dict.StateDictOptions(flatten_optimizer_state_dict=True)
+    plain = parse("adamw").optimizer(model)
+    steps_of(plain, 1)
+    flat = dcp_state_dict.get_optimizer_state_dict(model, plain, options=options)
+    dcp_state_dict.set_optimizer_state_dict(model, plain, flat, options=options)  # nothing is missed
+    saved = opt.state_dict()
+    del saved["steepest"], saved["param_groups"][0]["steepest"]
+    with pytest.warns(UserWarning, match="what ZClip and Prodigy and plateau remembered .* starts anew: .* missing"):
+        opt.load_state_dict(saved)
+
+
+def test_counts_that_went_through_torch_are_not_believed() -> None:
+    params = parameters()
+    opt = AdamW(params, lr=0.1)
+    steps(opt, 3, seed=1)
+    torchs = torch.optim.AdamW(params)
+    torchs.load_state_dict(opt.state_dict())
+    steps(torchs, 4, seed=2)
+    opt.load_state_dict(torchs.state_dict())
+    assert opt.steps == 7
+    torchs.load_state_dict(opt.state_dict())
+    opt.load_state_dict(torchs.state_dict())
+    assert opt.steps == 7 and "steepest" not in opt.param_groups[0]

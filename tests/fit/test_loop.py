@@ -22,7 +22,7 @@ from steepest.core.device import DeviceError
 from steepest.core.errors import CheckpointError, RecordError
 from steepest.core.records import CHECKPOINT, METRICS, PREVIOUS, RESULT, RUN, Metrics, read_json, read_metrics
 from steepest.fit import WentBack, fit, resume
-from steepest.strategy import StrategyError
+from steepest.strategy import StrategyError, parse
 from steepest.tasks.task import Task, TaskError
 
 ADAMW = "adamw(lr=0.01) | warmup_cosine(warmup=0.05) | clip_norm(1.0)"
@@ -556,3 +556,31 @@ def test_wrapped_runs_resume_exactly(strategy: str, tmp_path: Path) -> None:
     whole, parts = bits(tmp_path / "whole"), bits(tmp_path / "parts")
     assert whole[1] == parts[1]
     assert all(torch.equal(whole[2][n], parts[2][n]) for n in whole[2])
+
+
+@pytest.mark.parametrize("rule", ["sophia(lr=1e-3)", "adahessian", 'sophia(1e-3, estimator="gauss-newton-bartlett")'])
+def test_rules_of_the_curvature_get_their_estimates(rule: str) -> None:
+    made: list[Any] = []
+
+    class Kept:
+        def optimizer(self, model: nn.Module, **lengths: Any) -> Any:
+            made.append(parse(rule).optimizer(model, **lengths))
+            return made[-1]
+
+    fit("digits-mlp", Kept(), steps=12, progress=False)
+    (opt,) = made
+    kept = "v" if rule == "adahessian" else "h"
+    assert all(float(opt.state[p][kept].abs().max()) > 0 for group in opt.param_groups for p in group["params"])
+
+
+def test_labels_are_drawn_from_class_scores_alone() -> None:
+    def squares(output: Tensor, batch: Any) -> Tensor:
+        return (output - batch[1]).square().mean()
+
+    task = make(loss=squares, metrics={}, train=(torch.randn(32, 4), torch.randn(32, 3)))
+    with pytest.raises(TaskError, match=r"draws labels from class scores .* Use estimator='hutchinson'"):
+        fit(
+            dataclasses.replace(task, validation=task.train, test=None),
+            'sophia(estimator="gauss-newton-bartlett")',
+            progress=False,
+        )

@@ -50,7 +50,7 @@ def test_equals_the_authors(to: str, skip: bool, max_norm: float, strength: floa
         got, want = run(step), model.clipped(theirs, step)
         # theirs divides by the norm plus 1e-6 only where it clips: equal but for norms within 1e-6 of the bound
         torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
-        memory = run.opt.memory["", 1]
+        memory = run.opt.memory["", "ZClip"]
         if theirs.mean is not None:
             assert (memory.mean, memory.var) == pytest.approx((theirs.mean, theirs.var), rel=1e-9)
         spikes = memory.spikes

@@ -148,7 +148,7 @@ def info(cls: type[DropIn]) -> OptimizerInfo:
 
 CLASSES = {name: cls for name, cls in classes(steepest.optim, DropIn).items() if hasattr(cls, "assembly")}
 DATABASE = [info(cls) for cls in CLASSES.values()]
-DOWNHILL = [i for i in DATABASE if not any("curvature" in link.needs for link in chain_of(i.optim_cls))]
+DOWNHILL = [i for i in DATABASE if not chain_of(i.optim_cls).curved]
 """Those that know where to go from gradients alone."""
 
 

@@ -63,6 +63,11 @@ class Chain:
         """Which estimate of the curvature a link wants before step ``t``."""
         return next((name for link in self.links if (name := link.curvature(t))), None)
 
+    @cached_property
+    def curved(self) -> bool:
+        """Whether a link asks for the curvature now and then."""
+        return any(link.curved() for link in self.links)
+
     def absorb(self, h: Tensor, s: tuple[Any, ...], p: Tensor, t: int) -> tuple[Any, ...]:
         """The new state, given an estimate of the curvature."""
         return tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -98,6 +99,7 @@ def backward(opt: Optimizer, loss: Tensor, logits: Tensor | None = None) -> None
 @torch.no_grad()
 def hand_over(opt: Optimizer, estimates: Mapping[Tensor, Tensor]) -> None:
     """Let the rules take in estimates of the curvature, before the step they belong to."""
+    opt._estimated = opt.steps + 1
     for group in opt.param_groups:
         chain = opt.chain(group)
         plan = layout_of(chain)
@@ -117,3 +119,23 @@ def hand_over(opt: Optimizer, estimates: Mapping[Tensor, Tensor]) -> None:
             for name, old, value in zip(plan.tensors, flatten(s), flatten(after), strict=True):
                 if value is not old:
                     rewrite(state, name, value)
+
+
+def remind(opt: Optimizer) -> None:
+    """Warn, once, where a rule steps without the estimate that it asked for; done with where no rule ever asks."""
+    t = opt.steps + 1
+    chains = [(group["method"], opt.chain(group)) for group in opt.param_groups]
+    if not any(chain.curved for _, chain in chains):
+        opt._reminded = True
+        return
+    method = next((name for name, chain in chains if chain.curvature(t)), None)
+    if method is None or opt._estimated == t:
+        return
+    opt._reminded = True
+    warnings.warn(
+        f"step {t}: {method} divides by an estimate of the curvature, was to get one for this step and got none: "
+        "loss.backward() makes only gradients. Call optimizer.backward(loss) in its place, before each step. This is "
+        "said once.",
+        RuntimeWarning,
+        stacklevel=4,
+    )

@@ -34,6 +34,8 @@ def facts(links: Chain) -> Facts:
     (Facts(bytes=8.0, needs=(), averages=False), 0.0)
     """
     needs = sorted({f"the {need}" if need == "loss" else need for link in links for need in link.needs})
+    if any(link.curved() for link in links):
+        needs.insert(0, "curvature")
     if any(link.ndim_min > 1 for link in links):
         needs.append("matrices")
     return Facts(_bytes(links), tuple(needs), links.averages)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -32,6 +33,8 @@ class Layout:
     """The numbers that tensors must have in common to share their scalars."""
     apart: tuple[tuple[int, tuple[str, ...]], ...]
     """Links that sum over single tensors and keep numbers, with the names of those: each tensor has its own."""
+    classes: tuple[str, ...]
+    """What the links are called."""
 
 
 def layout(chain: Chain) -> Layout:
@@ -80,7 +83,31 @@ def layout(chain: Chain) -> Layout:
         terms=tuple(terms),
         alike=tuple(alike),
         apart=tuple(apart),
+        classes=tuple(type(link).__name__ for link in chain.links),
     )
+
+
+def link_key(method: str, plan: Layout, i: int, prefix: int) -> tuple[str, str]:
+    """Under which name a link that sums over many tensors is known: its class, whatever stands around it.
+
+    Gradient pieces, the first ``prefix`` links of every chain, belong to no method.
+    """
+    return ("" if i < prefix else method), _labels(plan.classes, prefix)[i]
+
+
+@cache
+def _labels(classes: tuple[str, ...], prefix: int) -> tuple[str, ...]:
+    """Each class; from its second place among the gradient pieces, or among the others, on with a number.
+
+    >>> _labels(("ZClip", "ZClip", "ZClip", "Adam"), 2)
+    ('ZClip', 'ZClip 2', 'ZClip', 'Adam')
+    """
+    found = []
+    for part in (classes[:prefix], classes[prefix:]):
+        for i, name in enumerate(part):
+            before = part[:i].count(name)
+            found.append(f"{name} {before + 1}" if before else name)
+    return tuple(found)
 
 
 _known: dict[Any, Layout] = {}

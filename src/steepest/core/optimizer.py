@@ -21,12 +21,11 @@ from steepest.core.errors import NonFiniteError, did_you_mean
 from steepest.core.evaluation import averaged, swapped
 from steepest.core.executors import Choice, Executors
 from steepest.core.gather import Roll
-from steepest.core.layout import layout_of
 from steepest.core.piece import Kind
 from steepest.core.precision import Precision, as_precision
-from steepest.core.rule import Nothing, Rule, rule
+from steepest.core.rule import Estimator, Nothing, Rule, rule
 from steepest.core.shapes import check_shapes
-from steepest.core.step import StepRefused, link_key, take
+from steepest.core.step import StepRefused, take
 from steepest.core.wrapper import Wrapper
 
 HINTS = ("foreach", "fused", "capturable")
@@ -130,7 +129,7 @@ class Optimizer(torch.optim.Optimizer):
         self.base_gradients = [dict(arguments) for _, arguments in self.gradients]
         self.wrappers = [(kind, {n: _plain(v) for n, v in arguments.items()}) for kind, arguments in wrappers]
         self.base_wrappers = [dict(arguments) for _, arguments in self.wrappers]
-        self.memory: dict[tuple[str, int], Any] = {}
+        self.memory: dict[tuple[str, str], Any] = {}
         self.evaluations = 0
         self.scheduler = scheduler
         self.executor: Choice = executor
@@ -164,6 +163,7 @@ class Optimizer(torch.optim.Optimizer):
         self._adjustable = {method: tuple(n for n in pieces if n not in own) for method, own in self._names.items()}
         self.prefix = len(chain(*(kind.function(**arguments) for kind, arguments in self.gradients)).links)
         self._told = False
+        self._reminded, self._estimated = False, 0
         self._swapped = False
         self._waiting = False
 
@@ -190,6 +190,7 @@ class Optimizer(torch.optim.Optimizer):
         except Exception:
             self.param_groups.pop()
             raise
+        self._reminded = False
 
     def _likewise(self, method: str, param_group: Mapping[str, Any]) -> dict[str, Any]:
         """What a group leaves unsaid and no default says: what all the groups of its method have."""
@@ -298,6 +299,8 @@ class Optimizer(torch.optim.Optimizer):
         if self._waiting:
             self.metrics = {}
             return loss
+        if not self._reminded:
+            curvature.remind(self)
         try:
             self.metrics = take(self, loss)
         except StepRefused as refused:
@@ -305,6 +308,13 @@ class Optimizer(torch.optim.Optimizer):
         else:
             self.steps += 1
         return loss
+
+    @property
+    def estimator(self) -> Estimator | None:
+        """Which estimate of the curvature the next step asks for, if any; :meth:`backward` makes it."""
+        return next(
+            (name for group in self.param_groups if (name := self.chain(group).curvature(self.steps + 1))), None
+        )
 
     def backward(self, loss: Tensor, *, logits: Tensor | None = None) -> None:
         """In place of ``loss.backward()`` for rules that ask for the curvature; for the others it is the same.
@@ -405,17 +415,7 @@ class Optimizer(torch.optim.Optimizer):
         finally:
             self._optimizer_state_dict_post_hooks = hooks
         own["state"] = {i: states.outward(s) for i, s in own["state"].items()}
-        own["steepest"] = {
-            "steps": self.steps,
-            "skipped_steps": self.skipped_steps,
-            "gradients": [dict(arguments) for _, arguments in self.gradients],
-            "base_gradients": [dict(arguments) for arguments in self.base_gradients],
-            "wrappers": [dict(arguments) for _, arguments in self.wrappers],
-            "base_wrappers": [dict(arguments) for arguments in self.base_wrappers],
-            "evaluations": self.evaluations,
-            "memory": {f"{method}:{i}": past._asdict() for (method, i), past in self.memory.items()},
-            "schedule": self.scheduler.state_dict() if self.scheduler is not None else {},
-        }
+        own[states.EXTRA] = own["param_groups"][0][states.EXTRA] = states.extra(self)
         for group in own["param_groups"]:
             group.update(self.exports)
         for hook in hooks.values():  # they see what the caller will get
@@ -433,37 +433,9 @@ class Optimizer(torch.optim.Optimizer):
         for hook in self._optimizer_load_state_dict_pre_hooks.values():
             given = hook(self, given) or given
         states.load(self, given)
-        extra = given.get("steepest", {})
-        self.steps = int(extra.get("steps", max((s.get("step", 0) for s in self.state.values()), default=0)))
-        self.skipped_steps = int(extra.get("skipped_steps", 0))
-        self.evaluations = int(extra.get("evaluations", self.steps))
-        for key, mine in (
-            ("gradients", [a for _, a in self.gradients]),
-            ("base_gradients", self.base_gradients),
-            ("wrappers", [a for _, a in self.wrappers]),
-            ("base_wrappers", self.base_wrappers),
-        ):
-            for arguments, saved in zip(mine, extra.get(key, ()), strict=False):
-                if saved.keys() == arguments.keys():  # else another piece stands there
-                    arguments.update(saved)
-        if self.scheduler is not None:
-            self.scheduler.load_state_dict(extra.get("schedule", {}))
-        self._prepare()
-        self.memory = self._remembered(extra.get("memory", {}))
+        states.load_extra(self, states.found(self, given))
         for after in self._optimizer_load_state_dict_post_hooks.values():
             after(self)
-
-    def _remembered(self, saved: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, int], Any]:
-        """The memory that links share over the model, as it was saved."""
-        found: dict[tuple[str, int], Any] = {}
-        for group in self.param_groups:
-            plan = layout_of(self.chain(group))
-            for i in plan.shared:
-                method, place = key = link_key(group["method"], i, self.prefix)
-                past = saved.get(f"{method}:{place}", {})
-                if past.keys() == set(type(plan.memory[i])._fields):  # else another link stood there: start anew
-                    found[key] = type(plan.memory[i])(**past)
-        return found
 
     def __getstate__(self) -> dict[str, Any]:
         kept = (

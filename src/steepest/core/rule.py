@@ -49,13 +49,15 @@ class Bounds:
         return above and below
 
 
-def hyper(default: float, bounds: str, shared: bool = False) -> Any:
+def hyper(default: float, bounds: str, shared: bool = False, whole: bool = False) -> Any:
     """Declare a hyperparameter of a rule: its default and the interval it must lie in.
+
+    ``whole``: it counts something; 2.5 is refused, 2.0 is 2.
 
     ``shared``: it decides what work a step does (how often, say), so members of one stack must have the same value of
     it and the same step count; ``update`` may branch on numbers that :meth:`Rule.scalars` makes of these two alone.
     """
-    return dataclasses.field(default=default, metadata={"bounds": Bounds(bounds), "shared": shared})
+    return dataclasses.field(default=default, metadata={"bounds": Bounds(bounds), "shared": shared, "whole": whole})
 
 
 class Rule:
@@ -100,8 +102,8 @@ class Rule:
     torch_names: ClassVar[Mapping[str, str]] = {}
     """State and memory fields that torch.optim keeps under another name (``{"m": "exp_avg"}``)."""
     needs: ClassVar[frozenset[str]] = frozenset()
-    """What else it asks of the training loop: ``"loss"`` (then the last of the sums that :meth:`combine` is given),
-    ``"curvature"`` (then :meth:`absorb` is given what :meth:`curvature` asks for)."""
+    """What else it asks of the training loop: ``"loss"`` (then the last of the sums that :meth:`combine` is given).
+    Who asks for the curvature says so by defining :meth:`curvature`."""
 
     State: ClassVar[type[NamedTuple]] = Nothing
     Memory: ClassVar[type[NamedTuple]] = Nothing
@@ -185,6 +187,11 @@ class Rule:
         return cls.evaluated is not Rule.evaluated
 
     @classmethod
+    def curved(cls) -> bool:
+        """Whether this rule asks for estimates of the curvature."""
+        return cls.curvature is not Rule.curvature
+
+    @classmethod
     def measures(cls) -> bool:
         """Whether this rule needs sums before it can update."""
         return cls.measure is not Rule.measure
@@ -203,9 +210,11 @@ def _check(self: Any) -> None:
         value = getattr(self, field.name)
         if isinstance(value, Tensor):
             continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or (field.metadata["whole"] and value % 1):
+            kind = "whole number" if field.metadata["whole"] else "number"
             raise HyperparameterError(
-                f"{type(self).__name__}: {field.name} must be a number in {bounds.text}, got {value!r}."
+                f"{type(self).__name__}: {field.name} must be a {kind} in {bounds.text}, got {value!r}."
             )
         if value not in bounds:
             raise HyperparameterError(

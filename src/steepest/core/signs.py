@@ -65,7 +65,7 @@ def _above_zero(chain: Chain, state: Any, one: Tensor) -> set[int]:
     after = [graph.lift(x).index for x in _run(chain, graph, rebuild(state, s), k)]
     known = {f"k{i}" for i, values in enumerate(zip(*map(flatten, numbers), strict=True)) if min(values) >= 0}
     kept = {i for i, t in enumerate(flatten(state)) if bool((t >= 0).all())}
-    absorbed = [("curvature" in link.needs) for link, part in zip(chain.links, state, strict=True) for _ in part]
+    absorbed = [link.curved() for link, part in zip(chain.links, state, strict=True) for _ in part]
     kept -= {i for i in kept if absorbed[i] and after[i] == s[i].index}  # estimates change it
     while True:
         signs = _signs(graph, known | {f"s{i}" for i in kept})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 from steepest.core.chain import Chain
 from steepest.core.errors import CheckpointError
 from steepest.core.kept import convert
-from steepest.core.layout import layout_of
+from steepest.core.layout import layout_of, link_key
 from steepest.core.trace import flatten
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 IGNORED = ("foreach", "fused", "capturable", "differentiable", "decoupled_weight_decay", "amsgrad")
 """What torch.optim keeps in its groups and a method here may not have: how to run the rule, and variants of it."""
+EXTRA = "steepest"
+"""The entry of a state dict that torch.optim has not; also in its first group, the only place that
+``torch.distributed.checkpoint`` carries along."""
 
 
 def outward(state: dict[str, Any]) -> dict[str, Any]:
@@ -74,7 +79,9 @@ def _merged(opt: Optimizer, mine: dict[str, Any], theirs: dict[str, Any]) -> dic
     if method != mine["method"]:
         raise CheckpointError(f"the checkpoint was written by {method!r}, this optimizer runs {mine['method']!r}.")
     own = opt.methods[method].held
-    wanted = {n: v for n, v in theirs.items() if n not in ("params", "param_names") and (n in own or n not in IGNORED)}
+    wanted = {
+        n: v for n, v in theirs.items() if n not in ("params", "param_names", EXTRA) and (n in own or n not in IGNORED)
+    }
     return {**mine, **copy.deepcopy(wanted)}
 
 
@@ -125,3 +132,100 @@ def _inward(opt: Optimizer, chain: Chain, method: str, name: str, p: Tensor, sav
         out[n] = float(saved[n])
     out["step"] = int(saved.get("step", 1))  # torch's SGD does not count its steps: past the first is all that matters
     return out
+
+
+# -- what torch.optim has not ------------------------------------------------------------------------------------------
+
+
+def extra(opt: Optimizer) -> dict[str, Any]:
+    """Counts, what schedules moved and remember, and the memory that links share over the model."""
+    return {
+        "steps": opt.steps,
+        "skipped_steps": opt.skipped_steps,
+        "gradients": [dict(arguments) for _, arguments in opt.gradients],
+        "base_gradients": [dict(arguments) for arguments in opt.base_gradients],
+        "wrappers": [dict(arguments) for _, arguments in opt.wrappers],
+        "base_wrappers": [dict(arguments) for arguments in opt.base_wrappers],
+        "evaluations": opt.evaluations,
+        "memory": {f"{method}:{label}": past._asdict() for (method, label), past in opt.memory.items()},
+        "schedule": opt.scheduler.state_dict() if opt.scheduler is not None else {},
+    }
+
+
+def found(opt: Optimizer, saved: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The entry :func:`extra` of a state dict, by the road it came; empty, with a warning if it is missed, else.
+
+    The copy in a group may have been through an optimizer of torch, which took steps and did not count them there.
+    """
+    if EXTRA in saved:
+        own: Mapping[str, Any] = saved[EXTRA]
+        return own
+    taken = _taken(opt)
+    copies = (group[EXTRA] for group in saved["param_groups"] if EXTRA in group)
+    own = next((copy for copy in copies if int(copy["steps"]) >= taken), {})
+    if not own and taken:
+        lacks = [label for _, label in _shared(opt)]
+        if opt.scheduler is not None and opt.scheduler.state_dict():
+            lacks.append("plateau")
+        if lacks:
+            warnings.warn(
+                f"this checkpoint says nothing of what {' and '.join(lacks)} remembered over the whole model, which "
+                f"starts anew: its entry {EXTRA!r} is missing. Save the whole of optimizer.state_dict().",
+                UserWarning,
+                stacklevel=4,
+            )
+    return own
+
+
+def _taken(opt: Optimizer) -> int:
+    return int(max((s.get("step", 0) for s in opt.state.values()), default=0))
+
+
+def load_extra(opt: Optimizer, extra: Mapping[str, Any]) -> None:
+    """Put :func:`extra` into an optimizer that has its groups and state."""
+    opt.steps = int(extra.get("steps", _taken(opt)))
+    opt.skipped_steps = int(extra.get("skipped_steps", 0))
+    opt.evaluations = int(extra.get("evaluations", opt.steps))
+    for key, mine in (
+        ("gradients", [a for _, a in opt.gradients]),
+        ("base_gradients", opt.base_gradients),
+        ("wrappers", [a for _, a in opt.wrappers]),
+        ("base_wrappers", opt.base_wrappers),
+    ):
+        for arguments, saved in zip(mine, extra.get(key, ()), strict=False):
+            if saved.keys() == arguments.keys():  # else another piece stands there
+                arguments.update(saved)
+    if opt.scheduler is not None:
+        opt.scheduler.load_state_dict(extra.get("schedule", {}))
+    opt._prepare()
+    opt.memory = _remembered(opt, extra.get("memory", {}))
+
+
+def _shared(opt: Optimizer) -> dict[tuple[str, str], tuple[int, Any]]:
+    """The links that share memory over the model: their place, and how it starts."""
+    found: dict[tuple[str, str], tuple[int, Any]] = {}
+    for group in opt.param_groups:
+        plan = layout_of(opt.chain(group))
+        for i in plan.shared:
+            place = i if i < opt.prefix else i - opt.prefix
+            found[link_key(group["method"], plan, i, opt.prefix)] = place, plan.memory[i]
+    return found
+
+
+def _remembered(opt: Optimizer, saved: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], Any]:
+    """The memory that links share over the model, as it was saved, whatever has come to stand around them."""
+    found: dict[tuple[str, str], Any] = {}
+    for (method, label), (place, start) in _shared(opt).items():
+        past = saved.get(f"{method}:{label}")
+        if past is None:  # once it was kept by place
+            old = {key: value for key, value in saved.items() if key.rpartition(":")[2].isdigit()}
+            fits = [value for key, value in old.items() if key.startswith(f"{method}:") and _fits(value, start)]
+            past = old.get(f"{method}:{place}", {})
+            past = fits[0] if len(fits) == 1 and not _fits(past, start) else past
+        if _fits(past, start):  # else another link of that name
+            found[method, label] = type(start)(**past)
+    return found
+
+
+def _fits(past: Mapping[str, Any], start: Any) -> bool:
+    return past.keys() == set(type(start)._fields)

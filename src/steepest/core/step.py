@@ -15,7 +15,7 @@ from steepest.core.executors import Slot
 from steepest.core.executors.base import Sums
 from steepest.core.executors.storage import key_of
 from steepest.core.gather import gather
-from steepest.core.layout import layout_of
+from steepest.core.layout import layout_of, link_key
 from steepest.core.rule import Rule
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def take(opt: Optimizer, loss: Any = None) -> dict[str, float]:
     for cohort in sorted(cohorts, key=lambda c: c.t):  # what was trained longest has the last word
         cohort.commit()
         for i in cohort.plan.shared:
-            opt.memory[_over(cohort, i, opt.prefix)[1:]] = cohort.memory[i]
+            opt.memory[link_key(cohort.method, cohort.plan, i, opt.prefix)] = cohort.memory[i]
     torch.autograd.graph.increment_version([p for cohort in cohorts for p in cohort.team.params])
     return metrics
 
@@ -74,7 +74,7 @@ def _cohorts(opt: Optimizer, index: int) -> list[Cohort]:
     group = opt.param_groups[index]
     chain, method, name = opt.chain(group), group["method"], _called(group, index)
     plan = layout_of(chain)
-    shared = {i: opt.memory.get(link_key(method, i, opt.prefix), plan.memory[i]) for i in plan.shared}
+    shared = {i: opt.memory.get(link_key(method, plan, i, opt.prefix), plan.memory[i]) for i in plan.shared}
     return [Cohort(name, method, chain, plan, team, shared) for team in gather(opt, index, chain, plan)]
 
 
@@ -146,10 +146,5 @@ def _over(cohort: Cohort, i: int, prefix: int) -> tuple[Any, ...]:
     if reach == "tensor":
         return ("tensor",)
     if reach == "group":
-        return ("group", cohort.group, *link_key(cohort.method, i, prefix))
-    return ("model", *link_key(cohort.method, i, prefix))
-
-
-def link_key(method: str, i: int, prefix: int) -> tuple[str, int]:
-    """The name of a link that sums over many tensors: gradient pieces come first in every chain, by their place."""
-    return ("", i) if i < prefix else (method, i - prefix)
+        return ("group", cohort.group, *link_key(cohort.method, cohort.plan, i, prefix))
+    return ("model", *link_key(cohort.method, cohort.plan, i, prefix))

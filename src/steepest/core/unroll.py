@@ -49,7 +49,7 @@ def unroll(chain: Chain, params: P, loss: Callable[[P, int], Tensor], steps: int
         >>> p, lr.grad
         (tensor([0.8100, 1.6200], grad_fn=<SubBackward0>), tensor(-5.4000))
     """
-    asks = [type(link).__name__ for link in chain if "curvature" in link.needs]
+    asks = [type(link).__name__ for link in chain if link.curved()]
     if asks:
         raise SteepestError(f"{asks[0]} asks for the curvature, and cannot be unrolled. Unroll another rule.")
     values = _leaves(params)

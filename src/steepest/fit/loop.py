@@ -85,8 +85,12 @@ def one_step(task: Task, model: nn.Module, optimizer: Steps, batch: Any) -> floa
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = task.training_loss(model, batch)
-        optimizer.backward(loss)
+        loss, output = task.training_step(model, batch)
+        if getattr(optimizer, "estimator", None) == "gauss-newton-bartlett":
+            made: Any = optimizer
+            made.backward(loss, logits=task.class_scores(output, batch))
+        else:
+            optimizer.backward(loss)
         return loss
 
     return float(optimizer.step(closure).detach())

@@ -37,7 +37,7 @@ class ClipNormAtFirst(Rule):
     """
 
     lambda_abs: Scalar = hyper(1.0, "[0, inf]")
-    warmup_steps: Scalar = hyper(100, "[0, inf)")
+    warmup_steps: Scalar = hyper(100, "[0, inf)", whole=True)
 
     class K(NamedTuple):
         factor: Scalar
@@ -88,7 +88,7 @@ class AdaGC(Rule):
 
     lambda_rel: Scalar = hyper(1.05, "(0, inf)")
     beta: Scalar = hyper(0.98, "[0, 1)")
-    warmup_steps: Scalar = hyper(100, "[0, inf)")
+    warmup_steps: Scalar = hyper(100, "[0, inf)", whole=True)
 
     class Memory(NamedTuple):
         gamma: Scalar

@@ -41,7 +41,7 @@ class GradientNoise(Rule):
 
     eta: Scalar = hyper(0.01, "[0, inf)")
     gamma: Scalar = hyper(0.55, "[0, inf)")
-    noise_seed: Scalar = hyper(0, "[0, 16777215]")
+    noise_seed: Scalar = hyper(0, "[0, 16777215]", whole=True)
 
     class Memory(NamedTuple):
         place: Scalar

@@ -54,7 +54,7 @@ class ZClip(Rule):
 
     alpha: Scalar = hyper(0.97, "[0, 1)")
     z_thresh: Scalar = hyper(2.5, "(0, inf)")
-    warmup_steps: Scalar = hyper(25, "[1, inf)")
+    warmup_steps: Scalar = hyper(25, "[1, inf)", whole=True)
     max_norm: Scalar = hyper(1.0, "[0, inf]")
     strength: Scalar = hyper(1.0, "(0, 1]")
     to: To = "adaptive"

@@ -44,12 +44,10 @@ class AdaHessian(Rule):
         tensor([0.5000, 1.0000])
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"curvature"})
-
     beta1: Scalar = hyper(default=0.9, bounds="[0, 1)")
     beta2: Scalar = hyper(default=0.999, bounds="[0, 1)")
     eps: Scalar = hyper(default=1e-8, bounds="(0, inf)")
-    every: Scalar = hyper(default=1, bounds="[1, inf)", shared=True)
+    every: Scalar = hyper(default=1, bounds="[1, inf)", shared=True, whole=True)
 
     compact: ClassVar[dict[str, Literal["signed", "nonnegative", "exact"]]] = {"v": "nonnegative"}
 

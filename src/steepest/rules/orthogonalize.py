@@ -123,7 +123,7 @@ class Orthogonalize(Rule):
     a: Scalar = hyper(default=3.4445, bounds="(0, inf)")
     b: Scalar = hyper(default=-4.7750, bounds="(-inf, inf)")
     c: Scalar = hyper(default=2.0315, bounds="(-inf, inf)")
-    ns_steps: Scalar = hyper(default=5, bounds="[1, 100)", shared=True)
+    ns_steps: Scalar = hyper(default=5, bounds="[1, 100)", shared=True, whole=True)
     eps: Scalar = hyper(default=1e-7, bounds="[0, inf)")
     iteration: Literal["newton_schulz", "polar_express"] = "newton_schulz"
     scaling: Literal["original", "match_rms_adamw", "none"] = "original"

@@ -44,7 +44,7 @@ class Langevin(Rule):
 
     lr: Scalar = hyper(default=1e-3, bounds="[0, inf)")
     temperature: Scalar = hyper(default=1e-4, bounds="[0, inf)")
-    noise_seed: Scalar = hyper(default=0, bounds="[0, 16777215]")
+    noise_seed: Scalar = hyper(default=0, bounds="[0, 16777215]", whole=True)
 
     class Memory(NamedTuple):
         place: Scalar

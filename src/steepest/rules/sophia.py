@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,13 +52,11 @@ class Sophia(Rule):
         tensor([0.5000, 1.0000])
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"curvature"})
-
     beta1: Scalar = hyper(default=0.96, bounds="[0, 1)")
     beta2: Scalar = hyper(default=0.99, bounds="[0, 1)")
     gamma: Scalar = hyper(default=0.01, bounds="(0, inf)")
     eps: Scalar = hyper(default=1e-12, bounds="(0, inf)")
-    every: Scalar = hyper(default=10, bounds="[1, inf)", shared=True)
+    every: Scalar = hyper(default=10, bounds="[1, inf)", shared=True, whole=True)
     estimator: Estimator = "hutchinson"
 
     class State(NamedTuple):

@@ -133,10 +133,11 @@ def check_duration(who: str, value: Any, *, none: bool = False, zero: bool = Fal
         )
 
 
-def check_number(who: str, value: Any, bounds: Any, default: Any = dataclasses.MISSING) -> None:
-    """Refuse what is not a number inside the bounds."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise HyperparameterError(f"{who} must be a number in {bounds.text}, got {value!r}.")
+def check_number(who: str, value: Any, bounds: Any, default: Any = dataclasses.MISSING, *, whole: bool = False) -> None:
+    """Refuse what is not a number inside the bounds, or not a whole one."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or (whole and value % 1):
+        kind = "whole number" if whole else "number"
+        raise HyperparameterError(f"{who} must be a {kind} in {bounds.text}, got {value!r}.")
     if value not in bounds:
         hint = "" if default is dataclasses.MISSING else f" The default is {default!r}."
         raise HyperparameterError(f"{who}={value!r} is outside {bounds.text}.{hint}")
@@ -183,7 +184,7 @@ class Schedule:
         for f in dataclasses.fields(self):
             value, who = getattr(self, f.name), f"{self.name}: {f.name}"
             if "bounds" in f.metadata:
-                check_number(who, value, f.metadata["bounds"], f.default)
+                check_number(who, value, f.metadata["bounds"], f.default, whole=f.metadata["whole"])
             elif "duration" in f.metadata:
                 none, zero = f.metadata["duration"]
                 check_duration(who, value, none=none, zero=zero)

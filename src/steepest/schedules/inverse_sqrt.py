@@ -85,7 +85,7 @@ class Noam(Schedule):
     early: ClassVar[tuple[str, ...]] = ("warmup",)
 
     warmup: Duration = duration(4000, zero=True)
-    d_model: int = hyper(1, "[1, inf)")
+    d_model: int = hyper(1, "[1, inf)", whole=True)
     scale: float = hyper(1.0, "(0, inf)")
 
     def curve(self, t: int, clock: Clock) -> float:

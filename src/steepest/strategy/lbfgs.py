@@ -54,6 +54,8 @@ def lbfgs(
     ):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value not in Bounds(bounds):
             raise HyperparameterError(f"lbfgs: {name} must be a number in {bounds}, got {value!r}.")
+        if name in ("max_iter", "history_size") and value % 1:
+            raise HyperparameterError(f"lbfgs: {name} must be a whole number in {bounds}, got {value!r}.")
     if line_search not in ("strong_wolfe", None):
         raise HyperparameterError(f"lbfgs: line_search must be 'strong_wolfe' or None, got {line_search!r}.")
     return QuasiNewton(

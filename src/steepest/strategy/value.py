@@ -198,7 +198,8 @@ def movable(piece: Piece) -> list[str]:
     """
     found: list[str] = []
     for name, value in piece.arguments:
-        if piece.role == "wrapper" and "float" not in str(piece.kind.signature.parameters[name].annotation):
+        of = str(piece.kind.signature.parameters[name].annotation)
+        if "float" not in of and (piece.role == "wrapper" or "int" in of.replace("|", " ").split()):
             continue  # how many places, steps or batches there are stays as it is
         if isinstance(value, Piece):
             found.extend(n for n in movable(value) if n not in found)

@@ -182,10 +182,34 @@ class Task:
 
     def training_loss(self, model: nn.Module, batch: Any) -> Tensor:
         """Forward pass and loss of one batch, checked to be a scalar."""
-        loss = self._scalar_loss(self.forward(model, batch), batch)
+        return self.training_step(model, batch)[0]
+
+    def training_step(self, model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
+        """The loss of one batch, and the model's output from which it was made."""
+        output = self.forward(model, batch)
+        loss = self._scalar_loss(output, batch)
         if not loss.requires_grad and torch.is_grad_enabled():
             raise TaskError(f"task {self.name!r}: the loss does not depend on any parameter that can be trained.")
-        return loss
+        return loss, output
+
+    def class_scores(self, output: Any, batch: Any) -> Tensor:
+        """The output, where it is class scores (classes last) for the whole numbers that are the batch's second part.
+
+        For methods that draw labels from a model's own probabilities; an error where there is no such thing.
+        """
+        labels = batch[1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
+        if (
+            isinstance(output, Tensor)
+            and isinstance(labels, Tensor)
+            and output.is_floating_point()
+            and output.shape[:-1] == labels.shape
+            and not labels.is_floating_point()
+        ):
+            return output
+        raise TaskError(
+            f"task {self.name!r}: the strategy draws labels from class scores (estimator='gauss-newton-bartlett'), and "
+            "the output of this task is none for labels in batch[1]. Use estimator='hutchinson'."
+        )
 
     def training_losses(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
         """One forward pass, and the loss of each task by name; ``{"loss": ...}`` where there is one task."""

@@ -41,7 +41,7 @@ class Snapshot(Rule):
         (tensor([0.6000]), tensor([0.6000]))
     """
 
-    every: Scalar = hyper(default=100, bounds="[1, inf)")
+    every: Scalar = hyper(default=100, bounds="[1, inf)", whole=True)
     number: Scalar = hyper(default=0, bounds="[0, inf)")
     places: Scalar = hyper(default=1, bounds="[1, inf)")
 

@@ -45,7 +45,7 @@ class SlowWeights(Rule):
     """
 
     alpha: Scalar = hyper(default=0.5, bounds="(0, 1]")
-    k: Scalar = hyper(default=5, bounds="[1, inf)")
+    k: Scalar = hyper(default=5, bounds="[1, inf)", whole=True)
 
     class State(NamedTuple):
         slow: Tensor

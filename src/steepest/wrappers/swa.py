@@ -44,8 +44,8 @@ class EqualAverage(Rule):
         (tensor([-2.]), tensor([-1.]))
     """
 
-    first: Scalar = hyper(default=0, bounds="[0, inf)")
-    every: Scalar = hyper(default=1, bounds="[1, inf)")
+    first: Scalar = hyper(default=0, bounds="[0, inf)", whole=True)
+    every: Scalar = hyper(default=1, bounds="[1, inf)", whole=True)
 
     class State(NamedTuple):
         mean: Tensor

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from steepest.core.errors import HyperparameterError
 from steepest.core.lbfgs import LBFGS
 from steepest.core.partition import label
-from steepest.core.piece import piece
+from steepest.core.piece import Piece, piece
 from steepest.core.rule import Bounds
 
 
@@ -18,11 +19,15 @@ class QuasiNewton:
 
     options: tuple[tuple[str, Any], ...]
 
-    def optimizer(self, strategy: Any, source: Any, scheduler: Any) -> LBFGS:
-        """The optimizer over all parameters of a source; pieces that it cannot run are refused."""
-        for other in (*strategy.role("gradient"), *strategy.role("wrapper"), *strategy.role("groups")):
-            if other.name != "nonfinite":
-                raise ValueError(f"lbfgs makes its steps from several gradients and cannot run {other}. Leave it out.")
+    def refuses(self, others: Iterable[Piece]) -> str | None:
+        """Why it cannot run with other pieces of a strategy, if so."""
+        for other in others:
+            if other.role in ("gradient", "wrapper", "groups") and other.name != "nonfinite":
+                return f"lbfgs makes its steps from several gradients and cannot run {other}. Leave it out."
+        return None
+
+    def optimizer(self, source: Any, scheduler: Any) -> LBFGS:
+        """The optimizer over all parameters of a source."""
         return LBFGS([p.tensor for p in label(source)], scheduler=scheduler, **dict(self.options))
 
 

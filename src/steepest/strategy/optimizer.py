@@ -61,8 +61,8 @@ def groups(
         if source and all(isinstance(item, dict) for item in source):
             return [group for i, item in enumerate(source) for group in _given(rule, item, i, decay_all, apart)]
     named = isinstance(source, nn.Module | Mapping) or all(isinstance(item, tuple) for item in source)
-    routes, group_of = _routes(rule)
-    arguments = {route: {**_held(piece), **(own or {})} for route, piece in routes.items()}
+    routes, group_of = routed(rule)
+    arguments = {route: {**held(piece), **(own or {})} for route, piece in routes.items()}
 
     def place(p: Labelled) -> str | None:
         route = group_of(p)
@@ -87,13 +87,13 @@ def groups(
     return found
 
 
-def _held(piece: Piece) -> dict[str, Any]:
+def held(piece: Piece) -> dict[str, Any]:
     """The hyperparameters of a piece that its groups hold."""
     arguments = dict(piece.arguments)
     return {name: arguments[name] for name in piece.kind.held}
 
 
-def _routes(rule: Piece) -> tuple[dict[str, Piece], Callable[[Labelled], str | None]]:
+def routed(rule: Piece) -> tuple[dict[str, Piece], Callable[[Labelled], str | None]]:
     """The rules in a rule, each under the name of its route, and the route that a parameter takes."""
     built = rule.build()
     if isinstance(built, Partition):
@@ -119,7 +119,7 @@ def _clock(wrappers: Iterable[Wrapper], steps: int | None, steps_per_epoch: int 
     return clock if calls == 1 else Clock(*(n and max(1, n // calls) for n in (clock.total, clock.epoch)))
 
 
-def _timed(piece: Piece, clock: Clock) -> dict[str, Any]:
+def timed(piece: Piece, clock: Clock) -> dict[str, Any]:
     """The arguments of a wrapper, its moments and lengths in steps."""
     parameters = piece.kind.signature.parameters
     return {
@@ -144,8 +144,8 @@ def optimizer(
         if as_precision(precision) != Precision():
             raise PrecisionError(f"{rule.name} keeps its own state; use precision='same'. Given {precision!r}.")
         moving = [piece.build() for piece in strategy.role("schedule")]
-        return newton.optimizer(strategy, source, Scheduler(moving, Clock(steps, steps_per_epoch)) if moving else None)
-    routes, _ = _routes(rule)
+        return newton.optimizer(source, Scheduler(moving, Clock(steps, steps_per_epoch)) if moving else None)
+    routes, _ = routed(rule)
     rules = list(routes.values())
     schedules = [piece.build() for piece in strategy.role("schedule")]
     wrappers: list[Wrapper] = [piece.build() for piece in strategy.role("wrapper")]
@@ -166,7 +166,7 @@ def optimizer(
         {piece.name: piece.kind for piece in rules},
         dict(rule.arguments) if rules == [rule] else {},
         gradients=[(piece.kind, dict(piece.arguments)) for piece in strategy.gradients],
-        wrappers=[(piece.kind, _timed(piece, clock)) for piece in strategy.role("wrapper")],
+        wrappers=[(piece.kind, timed(piece, clock)) for piece in strategy.role("wrapper")],
         scheduler=Scheduler(schedules, clock) if schedules else None,
         executor=executor,
         precision=precision,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ParamSpec
 
@@ -18,6 +18,7 @@ from steepest.gradients import nonfinite
 from steepest.strategy.optimizer import Parameters
 from steepest.strategy.optimizer import optimizer as build
 from steepest.strategy.table import PLURALS
+from steepest.strategy.together import misfit
 
 P = ParamSpec("P")
 
@@ -76,7 +77,8 @@ class Strategy:
         guards = [p for p in pieces if p.name == "nonfinite"]
         if len(guards) > 1:
             raise StrategyError(f"one nonfinite(...) is enough; this has {', '.join(map(str, guards))}.")
-        _check_alone([p for p in pieces if p.role == "wrapper"])
+        if (reason := misfit(rules[0] if rules else None, [p for p in pieces if p.role != "rule"])) is not None:
+            raise StrategyError(reason)
         groups = list(dict.fromkeys(p for p in pieces if p.role == "groups"))  # saying it twice changes nothing
         for first, second in itertools.combinations(groups, 2):
             if first.kind is second.kind:
@@ -177,16 +179,6 @@ class Strategy:
             self, source, steps=steps, steps_per_epoch=steps_per_epoch, executor=executor, precision=precision
         )
         return made
-
-
-def _check_alone(wrappers: Sequence[Piece]) -> None:
-    """Refuse two wrappers of which there can be one."""
-    known: dict[str, Piece] = {}
-    for p in wrappers:
-        does = p.build().alone
-        first = known.setdefault(does, p) if does else p
-        if first is not p:
-            raise StrategyError(f"{p} {does}, and so does {first}: keep one of them.")
 
 
 def movable(piece: Piece) -> list[str]:

@@ -81,13 +81,13 @@ def hyperparameters(rule: Rule) -> dict[str, Bounds]:
     return {f.name: f.metadata["bounds"] for f in fields if "bounds" in f.metadata}
 
 
-def nearby(value: float, bounds: Bounds, whole: bool = False) -> list[float]:
+def nearby(value: float, bounds: Bounds, counts: bool = False) -> list[float]:
     """Three different values inside the bounds, the first of them the given one."""
     tries = [value, 0.9 * value, 0.5 * value, 0.05, 0.3, 2.0, 1.0, 0.0]
-    return list(dict.fromkeys(x for x in tries if x in bounds and math.isfinite(x) and not (whole and x % 1)))[:3]
+    return list(dict.fromkeys(x for x in tries if x in bounds and math.isfinite(x) and not (counts and x % 1)))[:3]
 
 
-def counts(rule: Rule) -> set[str]:
+def whole(rule: Rule) -> set[str]:
     """The hyperparameters that are whole numbers."""
     return {f.name for f in dataclasses.fields(rule) if f.metadata.get("whole")}  # type: ignore[arg-type]
 
@@ -213,7 +213,7 @@ def shared(rule: Rule) -> set[str]:
 def check_vmap(rule: Rule) -> None:
     """Members stacked along a new axis, each with its own hyperparameters and step count, equal members one by one."""
     common, bounds = shared(rule), hyperparameters(rule)
-    options = {n: nearby(getattr(rule, n), bounds[n], n in counts(rule)) for n in bounds if n not in common}
+    options = {n: nearby(getattr(rule, n), bounds[n], n in whole(rule)) for n in bounds if n not in common}
     members = [dataclasses.replace(rule, **{n: v[i % len(v)] for n, v in options.items()}) for i in range(3)]  # type: ignore[type-var]
     values = {n: torch.tensor([getattr(m, n) for m in members], dtype=torch.float64) for n in options}
     stacked = dataclasses.replace(rule, **values)  # type: ignore[type-var]
@@ -355,7 +355,7 @@ def check_hyperparameters(rule: Rule) -> None:
         require(not number or "bounds" in f.metadata, f"{rule}: {f.name} has no bounds; declare it with hyper(...).")
     for name, bounds in hyperparameters(rule).items():
         bad: list[Any] = [math.nan, "0.1", None, True]
-        if name in counts(rule):
+        if name in whole(rule):
             bad.append(getattr(rule, name) + 0.5)
         if math.isfinite(bounds.low):
             bad.append(bounds.low - 1 if bounds.text[0] == "[" else bounds.low)
@@ -381,7 +381,7 @@ def check_value(rule: Rule) -> None:
             pass
         else:
             raise AssertionError(f"{rule}: {name} can be assigned; make the class with @rule.")
-        for value in nearby(getattr(rule, name), bounds, name in counts(rule)):
+        for value in nearby(getattr(rule, name), bounds, name in whole(rule)):
             moved = dataclasses.replace(rule, **{name: value})  # type: ignore[type-var]
             require(
                 moved.structure() == rule.structure(),

@@ -8,12 +8,18 @@ from typing import Any, ClassVar
 
 from steepest.core.chain import Chain, chain
 from steepest.core.errors import SteepestError
+from steepest.core.rule import Rule
 from steepest.core.wrapper import Wrapper
 from steepest.wrappers.lookahead import SlowWeights
 
 
 class WrapperError(SteepestError, ValueError):
     """A wrapper that cannot stand around this rule."""
+
+
+def averaging(links: Chain) -> Rule | None:
+    """The link that evaluates other weights than it trains, if there is one; slow weights may be averaged again."""
+    return next((link for link in links if link.averages() and not isinstance(link, SlowWeights)), None)
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class Behind(Wrapper):
     alone: ClassVar[str] = "evaluates an average of the weights"
 
     def wrap(self, links: Chain, group: Mapping[str, Any]) -> Chain:
-        own = next((link for link in links if link.averages() and not isinstance(link, SlowWeights)), None)
+        own = averaging(links)
         if own is not None:
             raise WrapperError(
                 f"{self.name} evaluates an average of the weights, and so does {group['method']} by itself "

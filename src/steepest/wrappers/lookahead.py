@@ -77,6 +77,7 @@ class Lookahead(Wrapper):
     link: SlowWeights
 
     distance: ClassVar[int] = 1
+    alone: ClassVar[str] = "keeps slow weights"
 
     def wrap(self, links: Chain, group: Mapping[str, Any]) -> Chain:
         return chain(links, self.link)

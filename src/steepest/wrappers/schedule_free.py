@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from steepest.core.chain import Chain, chain
 from steepest.core.piece import piece
 from steepest.core.wrapper import Wrapper
 from steepest.rules.schedule_free import ScheduleFree
+from steepest.wrappers.behind import WrapperError, averaging
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,14 @@ class Free(Wrapper):
 
     link: ScheduleFree
 
+    alone: ClassVar[str] = "averages in place of a falling learning rate"
+
     def wrap(self, links: Chain, group: Mapping[str, Any]) -> Chain:
+        if (own := averaging(links)) is not None:
+            raise WrapperError(
+                f"schedule_free averages in place of a falling learning rate, and so does {group['method']} by itself "
+                f"({type(own).__name__}). Leave schedule_free away."
+            )
         lr = float(group.get("lr", 1.0))
         return chain(links, ScheduleFree(lr, self.link.beta, self.link.r, self.link.lr_power))
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from steepest.core.errors import HyperparameterError, NonFiniteError
+from steepest.core.errors import HyperparameterError, NonFiniteError, SteepestError
+from steepest.optim import AdamW
 from steepest.strategy import Strategy, StrategyError, parse
 from steepest.strategy.front import (
     adam,
@@ -425,3 +426,87 @@ def test_arguments_of_another_piece_are_not_taken_over() -> None:
     other = parse("sgd(lr=0.1, momentum=0.9) | gsam(alpha=0.1)").optimizer([p])
     other.load_state_dict(opt.state_dict())
     assert other.wrappers[0][1]["alpha"] == 0.1
+
+
+# -- clear refusals ----------------------------------------------------------------------------------------------------
+
+
+def test_a_scheduler_of_torch_beside_the_strategys_own() -> None:
+    net = nn.Linear(3, 3)
+    opt = parse("adamw | cosine").optimizer(net, steps=10)
+    torchs = torch.optim.lr_scheduler.StepLR(opt, 2)
+    net(torch.ones(1, 3)).sum().backward()
+    before = [p.detach().clone() for p in net.parameters()]
+    with pytest.raises(SteepestError, match=r"of the two neither would hold. Leave one away"):
+        opt.step()
+    assert all(torch.equal(p, old) for p, old in zip(net.parameters(), before, strict=True))
+    del torchs
+
+
+@pytest.mark.parametrize("text", ["adamw(lr=0.1)", "adamw(lr=0.1) | cosine(on='weight_decay')"])
+def test_a_scheduler_of_torch_alone_sets_the_learning_rate(text: str) -> None:
+    net = nn.Linear(3, 3)
+    opt = parse(text).optimizer(net, steps=10)
+    torchs = torch.optim.lr_scheduler.StepLR(opt, 2, gamma=0.1)
+    seen = []
+    for _ in range(4):
+        opt.zero_grad()
+        net(torch.ones(1, 3)).sum().backward()
+        opt.step()
+        seen.append(opt.param_groups[0]["lr"])
+        torchs.step()
+    assert seen == pytest.approx([0.1, 0.1, 0.01, 0.01])
+
+
+def test_complex_parameters_are_refused_in_the_name_of_the_piece_that_cannot() -> None:
+    p = nn.Parameter(torch.zeros(3, 3, dtype=torch.complex64))
+    with pytest.raises(ValueError, match=r"^agc works on whole tensors .* complex64. Leave agc away"):
+        parse("sgd | agc").optimizer([p])
+    with pytest.raises(ValueError, match=r"^soap works on whole tensors .* Route it elsewhere"):
+        parse("soap").optimizer([p])
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_group_without_names_where_the_others_have_some(named: bool) -> None:
+    net = nn.Linear(3, 3)
+    opt = parse("sgd").optimizer(net if named else list(net.parameters()))
+    p = nn.Parameter(torch.zeros(2))
+    with pytest.raises(ValueError, match="matched by name or by place"):
+        opt.add_param_group({"params": [p] if named else [("more", p)]})
+    opt.add_param_group({"params": [("more", p)] if named else p})
+    assert opt.param_groups[-1]["params"] == [p]
+
+
+def test_a_hyperparameter_is_one_number() -> None:
+    net = nn.Linear(3, 3)
+    two = torch.tensor([0.1, 0.2])
+    with pytest.raises(HyperparameterError, match=r"lr must be one number, got a Tensor of shape \(2,\)"):
+        AdamW(net.parameters(), lr=two)
+    opt = AdamW(net.parameters(), lr=torch.tensor([0.1]))
+    opt.param_groups[0]["betas"] = (0.9, two)
+    net(torch.ones(1, 3)).sum().backward()
+    with pytest.raises(HyperparameterError, match="betas must be one number"):
+        opt.step()
+
+
+# -- schedules of one piece's hyperparameter ---------------------------------------------------------------------------
+
+
+def test_a_name_that_several_pieces_have_is_asked_for() -> None:
+    with pytest.raises(StrategyError, match=r"Say whose: on='adamw.eps' or on='trust_ratio.eps'"):
+        parse("adamw | trust_ratio | constant(0.5, on='eps')")
+    with pytest.raises(StrategyError, match="which no piece of"):
+        parse("adamw | sam | cosine(on='adamw.rho')")
+    opt = parse("adamw(eps=1e-6) | trust_ratio(eps=1e-2) | constant(0.5, on='trust_ratio.eps')").optimizer(
+        nn.Linear(3, 3)
+    )
+    assert opt.param_groups[0]["eps"] == 1e-6
+    assert opt.wrappers[0][1]["eps"] == 5e-3
+
+
+def test_schedules_of_all_rules_and_of_one_are_multiplied() -> None:
+    text = "partition(matrix=lion(lr=0.1), rest=adamw(lr=0.2)) | constant(0.5) | constant(0.1, on='lion.lr')"
+    strategy = parse(text)
+    assert parse(str(strategy)) == strategy
+    opt = strategy.optimizer(nn.Linear(3, 3))
+    assert {g["method"]: g["lr"] for g in opt.param_groups} == pytest.approx({"lion": 0.005, "adamw": 0.1})

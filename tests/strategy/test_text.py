@@ -166,8 +166,8 @@ def test_floats_come_back_to_the_last_bit(bound: float) -> None:
         ("adamw(lr=1e-3 | clip_norm", StrategySyntaxError, "'(' was never closed"),
         ("adamw lr=1e-3", StrategySyntaxError, "invalid syntax"),
         ("adamw clip_norm", StrategySyntaxError, "pieces are joined with '|'"),
-        ("adamw |", StrategySyntaxError, "invalid syntax"),
-        ("| adamw", StrategySyntaxError, "invalid syntax"),
+        ("adamw |", StrategySyntaxError, "there is no piece"),
+        ("| adamw", StrategySyntaxError, "there is no piece"),
         ("", StrategySyntaxError, "an empty text is no strategy"),
         ("  \n ", StrategySyntaxError, "an empty text is no strategy"),
         ("adamw | sgd", StrategyError, "a strategy has one rule; this has 2: adamw(), sgd()"),
@@ -330,3 +330,18 @@ def test_any_likely_text_is_read_or_refused(text: str) -> None:
 def test_what_is_no_text_is_refused() -> None:
     with pytest.raises(StrategyError, match="parse takes a text"):
         parse(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "arrow"),
+    [
+        ("adamw(lr=nan)", "a number is needed here, and nan is none", "         ^^^"),
+        ("adamw |", "there is no piece after this '|'", "      ^"),
+        ("| adamw", "there is no piece before this '|'", "^"),
+        ("adamw | cosine |", "there is no piece after this '|'", "               ^"),
+    ],
+)
+def test_the_arrow_stands_where_something_is_wrong(text: str, says: str, arrow: str) -> None:
+    with pytest.raises(StrategySyntaxError) as caught:
+        parse(text)
+    assert str(caught.value) == f"{says}.\n    {text}\n    {arrow}"

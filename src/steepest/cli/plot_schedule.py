@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from steepest.cli.console import console, say
+from steepest.cli.console import console, say, warn
 from steepest.schedules.base import ClockError, Schedule
 from steepest.strategy import Strategy, StrategyError, parse
 
@@ -45,6 +45,8 @@ def tracks(text: str) -> Iterator[tuple[str, Track]]:
     built: dict[str, list[Schedule]] = {}
     for piece in strategy.role("schedule"):
         schedule: Schedule = piece.build()
+        if schedule.stateful:
+            warn(f"{piece} acts on what a run's evaluations show; here is no run, and it is drawn as if it never did.")
         built.setdefault(schedule.on, []).append(schedule)
     if not built and not strategy.role("rule"):
         raise StrategyError(f"{text!r} holds no schedule. Give one such as 'cosine' or 'adamw(lr=3e-4) | cosine'.")
@@ -54,8 +56,8 @@ def tracks(text: str) -> Iterator[tuple[str, Track]]:
 
 def base(strategy: Strategy, on: str) -> float | None:
     """The value that a strategy gives a hyperparameter before any schedule; None where it has no rule to say it."""
-    owner = strategy.hyperparameters().get(on)
-    value = None if owner is None else dict(owner.arguments).get(on)
+    owner = next(iter(strategy.owners(on)), None)
+    value = None if owner is None else dict(owner.arguments).get(on.rpartition(".")[2])
     return float(value) if isinstance(value, int | float) else None
 
 

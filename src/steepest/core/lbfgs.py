@@ -51,7 +51,8 @@ class LBFGS(torch.optim.LBFGS):
 
     def _move(self) -> None:
         if self.scheduler is not None:
-            self.param_groups[0]["lr"] = self.base_lr * self.scheduler.factors(self.steps).get("lr", 1.0)
+            factors = self.scheduler.factors(self.steps)
+            self.param_groups[0]["lr"] = self.base_lr * factors.get("lr", 1.0) * factors.get("lbfgs.lr", 1.0)
 
     def step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None) -> Any:
         """Run iterations until one of the limits; returns the loss before the first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,7 +18,7 @@ from steepest.core import curvature
 from steepest.core import state_dict as states
 from steepest.core.chain import Chain, chain
 from steepest.core.entry import Bucket, Entry
-from steepest.core.errors import NonFiniteError, did_you_mean
+from steepest.core.errors import HyperparameterError, NonFiniteError, SteepestError, did_you_mean
 from steepest.core.evaluation import averaged, swapped
 from steepest.core.executors import Choice, Executors
 from steepest.core.gather import Roll
@@ -35,13 +36,18 @@ LABELS = frozenset({"params", "param_names", "name", "method", "maximize", *HINT
 """What a parameter group may hold besides hyperparameters."""
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, name: str = "a hyperparameter") -> Any:
     """A hyperparameter as a Python value that can be looked up."""
     if type(value) in (float, int, bool):  # nearly always
         return value
     if isinstance(value, (list, tuple)):
-        return tuple([_plain(v) for v in value])
-    return value.item() if isinstance(value, (Tensor, np.generic)) else value
+        return tuple([_plain(v, name) for v in value])
+    if isinstance(value, (Tensor, np.ndarray)) and math.prod(value.shape) != 1:
+        raise HyperparameterError(
+            f"{name} must be one number, got a {type(value).__name__} of shape {tuple(value.shape)}. "
+            "Parameters that are to have different values belong to different groups."
+        )
+    return value.item() if isinstance(value, (Tensor, np.generic, np.ndarray)) else value
 
 
 def _find(group: Mapping[str, Any], name: str) -> tuple[str, int | None] | None:
@@ -58,6 +64,28 @@ def _find(group: Mapping[str, Any], name: str) -> tuple[str, int | None] | None:
         if isinstance(group.get(key), (tuple, list)) and 1 <= number <= len(group[key]):
             return key, number - 1
     return None
+
+
+def apart(factors: Mapping[str, float]) -> dict[str, Callable[[str], float | None]]:
+    """For each hyperparameter, the factor that it has in a piece: those on its name times those on the piece's.
+
+    >>> found = apart({"lr": 0.5, "lion.lr": 0.1, "sam.rho": 2.0})
+    >>> found["lr"]("lion"), found["lr"]("adamw"), found["rho"]("asam")
+    (0.05, 0.5, None)
+    """
+    found: dict[str, dict[str, float]] = {}
+    for on, factor in factors.items():
+        owner, _, name = on.rpartition(".")
+        found.setdefault(name, {})[owner] = factor
+
+    def of(owners: dict[str, float]) -> Callable[[str], float | None]:
+        def factor(piece: str) -> float | None:
+            said = [owners[owner] for owner in ("", piece) if owner in owners]
+            return math.prod(said) if said else None
+
+        return factor
+
+    return {name: of(owners) for name, owners in found.items()}
 
 
 @rule
@@ -125,9 +153,9 @@ class Optimizer(torch.optim.Optimizer):
     ) -> None:
         self.precision = as_precision(precision)
         self.methods = dict(methods)
-        self.gradients = [(kind, {n: _plain(v) for n, v in arguments.items()}) for kind, arguments in gradients]
+        self.gradients = [(kind, {n: _plain(v, n) for n, v in arguments.items()}) for kind, arguments in gradients]
         self.base_gradients = [dict(arguments) for _, arguments in self.gradients]
-        self.wrappers = [(kind, {n: _plain(v) for n, v in arguments.items()}) for kind, arguments in wrappers]
+        self.wrappers = [(kind, {n: _plain(v, n) for n, v in arguments.items()}) for kind, arguments in wrappers]
         self.base_wrappers = [dict(arguments) for _, arguments in self.wrappers]
         self.memory: dict[tuple[str, str], Any] = {}
         self.evaluations = 0
@@ -180,17 +208,40 @@ class Optimizer(torch.optim.Optimizer):
             if name not in known and not name.startswith("initial_"):
                 raise TypeError(f"{method} takes no argument {name!r} in a group. {did_you_mean(name, known - LABELS)}")
         param_group = {**self._likewise(method, param_group), **param_group}
+        param_group["params"] = self._named_alike(param_group["params"])
         super().add_param_group(param_group)
         try:
             given = {id(p) for p in self.param_groups[-1]["params"]}
             named = [(name, p) for name, p in self.named_parameters() if id(p) in given]
-            check_shapes(method, self.chain(self.param_groups[-1]), named)
+            links = self.chain(self.param_groups[-1])
+            check_shapes(method, links, self._owners(method, links), named)
             for name, p in named:
                 self.precision.check(p.dtype, name)
         except Exception:
             self.param_groups.pop()
             raise
         self._reminded = False
+
+    def _named_alike(self, params: Any) -> Any:
+        """Parameters that have names if the others have some; torch's own error does not say what to do."""
+        params = [params] if isinstance(params, Tensor) else params
+        if not isinstance(params, (list, tuple)) and not isinstance(params, set):
+            params = list(params)
+        if self.param_groups and params:
+            named = isinstance(next(iter(params)), tuple)
+            if named != ("param_names" in self.param_groups[0]):
+                how = ("without", "[p, ...]") if named else ("with", "[(name, p), ...], e.g. model.named_parameters()")
+                raise ValueError(
+                    f"the parameters of this optimizer came {how[0]} names, those of the new group do not: a "
+                    f"checkpoint is matched by name or by place, not by both. Give them so: {{'params': {how[1]}}}."
+                )
+        return params
+
+    def _owners(self, method: str, links: Chain) -> list[str]:
+        """For each link of a chain the piece that it comes from."""
+        before = [kind.name for kind, given in self.gradients for _ in chain(kind.function(**given)).links]
+        rooms = {kind.function.__module__: kind.name for kind, _ in self.wrappers}
+        return [*before, *(rooms.get(type(link).__module__, method) for link in links.links[len(before) :])]
 
     def _likewise(self, method: str, param_group: Mapping[str, Any]) -> dict[str, Any]:
         """What a group leaves unsaid and no default says: what all the groups of its method have."""
@@ -214,10 +265,10 @@ class Optimizer(torch.optim.Optimizer):
     def chain(self, group: Mapping[str, Any]) -> Chain:
         """Gradient pieces, then the group's rule, with the hyperparameters as they are now."""
         name = group["method"]
-        values = tuple([_plain(v) for v in map(group.__getitem__, self._names[name])])
+        values = tuple([_plain(group[n], n) for n in self._names[name]])
         shared = tuple([tuple(arguments.values()) for _, arguments in (*self.gradients, *self.wrappers)])
         seen = (_plain(group.get("initial_lr", group.get("lr"))), group.get("name")) if self.wrappers else ()
-        stated = {n: _plain(group[n]) for n in self._adjustable[name] if n in group}
+        stated = {n: _plain(group[n], n) for n in self._adjustable[name] if n in group}
         key = (name, group["maximize"], values, shared, seen, tuple(stated.items()))
         made = self._chains.get(key)
         if made is None:
@@ -246,13 +297,20 @@ class Optimizer(torch.optim.Optimizer):
         """Set what the schedules say for this step, except where somebody has set another value since the last."""
         if self.scheduler is None:
             return
-        for name, factor in self.scheduler.factors(self.steps).items():
+        moved = apart(self.scheduler.factors(self.steps))
+        if "lr" in moved and getattr(vars(self).get("step"), "_wrapped_by_lr_sched", False):
+            raise SteepestError(
+                "a scheduler of torch.optim.lr_scheduler sets the learning rate of this optimizer, and so does its own "
+                "strategy: of the two neither would hold. Leave one away: the scheduler, or the strategy's schedules."
+            )
+        for name, factor_of in moved.items():
             places = zip((*self.gradients, *self.wrappers), (*self.base_gradients, *self.base_wrappers), strict=True)
-            for (_, arguments), base in places:
-                if name in arguments:
+            for (kind, arguments), base in places:
+                if name in arguments and (factor := factor_of(kind.name)) is not None:
                     arguments[name] = base[name] * factor
             for number, group in enumerate(self.param_groups):
-                if (found := _find(group, name)) is None:
+                factor = factor_of(group["method"])
+                if factor is None or (found := _find(group, name)) is None:
                     continue
                 key, place = found
                 base_value = group.setdefault(f"initial_{key}", group[key])

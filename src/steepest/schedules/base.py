@@ -163,7 +163,8 @@ class Schedule:
     """A factor for one hyperparameter as a function of the step: a frozen value, pure, the same for any order of calls.
 
     Args:
-        on: The hyperparameter it multiplies: ``"lr"``, ``"momentum"``, ``"weight_decay"``, ``"max_norm"``, ...
+        on: The hyperparameter it multiplies: ``"lr"``, ``"momentum"``, ``"weight_decay"``, ``"max_norm"``, ...;
+            ``"sam.rho"``: that of one piece.
         by: ``"step"``, or ``"epoch"``: time and whole-number durations then count epochs.
 
     A subclass defines :meth:`curve`.
@@ -179,8 +180,12 @@ class Schedule:
     by: By = field(default="step", kw_only=True, metadata={"choice": ("step", "epoch")})
 
     def __post_init__(self) -> None:
-        if not isinstance(self.on, str) or not self.on.isidentifier():
-            raise HyperparameterError(f"{self.name}: on is the name of a hyperparameter such as 'lr'; got {self.on!r}.")
+        names = self.on.split(".") if isinstance(self.on, str) else []
+        if len(names) not in (1, 2) or not all(name.isidentifier() for name in names):
+            raise HyperparameterError(
+                f"{self.name}: on is the name of a hyperparameter such as 'lr', or of one piece's: 'sam.rho'; "
+                f"got {self.on!r}."
+            )
         for f in dataclasses.fields(self):
             value, who = getattr(self, f.name), f"{self.name}: {f.name}"
             if "bounds" in f.metadata:

@@ -69,7 +69,11 @@ class _Reader:
             parts = [self.part(node, first=node is nodes[0]) for node in nodes]
         except SyntaxError as error:
             hint = " (pieces are joined with '|')" if error.msg == "invalid syntax" else ""
-            raise self.wrong(_plain(error.msg) + hint, max(0, (error.offset or 1) - 1)) from None
+            for end, missing in ((self.text[:1], 0), (self.text[-1:], len(self.text) - 1)):
+                if end == "|":
+                    where = "before" if missing == 0 else "after"
+                    raise self.wrong(f"there is no piece {where} this '|'", missing) from None
+            raise self.wrong(_plain(error.msg) + hint, max(0, (error.offset or len(self.text)) - 1)) from None
         except UnicodeError:
             raise StrategySyntaxError("this text holds characters that are no text.") from None
         except (RecursionError, MemoryError):
@@ -119,6 +123,8 @@ class _Reader:
                 return value
             case ast.Name(id="inf"):
                 return math.inf
+            case ast.Name(id=word) if word.lower() == "nan":
+                raise self.wrong(f"a number is needed here, and {word} is none", node)
             case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
                 number = self.value(operand)
                 if isinstance(number, bool) or not isinstance(number, (int, float)):

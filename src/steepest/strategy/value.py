@@ -15,7 +15,7 @@ from steepest.core.optimizer import Optimizer
 from steepest.core.piece import Kind, Piece, Role
 from steepest.core.precision import Precision
 from steepest.gradients import nonfinite
-from steepest.strategy.optimizer import Parameters
+from steepest.strategy.optimizer import Parameters, routed
 from steepest.strategy.optimizer import optimizer as build
 from steepest.strategy.table import PLURALS
 from steepest.strategy.together import misfit
@@ -128,18 +128,29 @@ class Strategy:
         pieces = (*self.role("rule"), *self.gradients, *self.role("wrapper"))
         return {name: p for p in pieces for name in movable(p)}
 
+    def owners(self, on: str) -> list[Piece]:
+        """The pieces that have a hyperparameter: ``"rho"``, or of one piece ``"sam.rho"``."""
+        owner, _, name = on.rpartition(".")
+        rules = [p for rule in self.role("rule") for p in routed(rule)[0].values()]
+        pieces = (*rules, *self.gradients, *self.role("wrapper"))
+        return [p for p in pieces if owner in ("", p.name) and name in movable(p)]
+
     def check(self) -> Strategy:
         """Itself, when it can train; else an error that says what is missing."""
         known = self.hyperparameters()
         _ = self.rule
         for p in self.role("schedule"):
             on = dict(p.arguments).get("on", "lr")
-            if on not in known:
+            owners = self.owners(on)
+            if not owners:
                 near = nearest(on, known)
                 raise StrategyError(
                     f"{p} moves {on!r}, which no piece of {self} has."
                     f"{f' Did you mean {near!r}?' if near else ''} There are: {', '.join(known)}."
                 )
+            if len({o.name for o in owners if o.role != "rule"} | {o.role for o in owners if o.role == "rule"}) > 1:
+                which = " or ".join(f"on='{name}.{on}'" for name in dict.fromkeys(o.name for o in owners))
+                raise StrategyError(f"{p} moves {on!r}, which several pieces of {self} have. Say whose: {which}.")
         return self
 
     def optimizer(

@@ -68,6 +68,8 @@ class Plan:
         if self.log_every == 0:
             object.__setattr__(self, "log_every", max(1, self.task.steps // LINES))
         watching(self.monitor)
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"seed must be a whole number >= 0; given {self.seed!r}.")
         for name, of in (("checkpoint_every", " of steps"), ("log_every", " of steps"), ("threads", "")):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from types import TracebackType
 
@@ -17,15 +18,20 @@ from rich.progress import (
 )
 
 
+QUIET = 10.0
+"""Seconds between lines where the error stream is no terminal; a run that is shorter says nothing on its way."""
+
+
 class Bar:
-    """Steps done, losses and time left, on the error stream; nothing where that is not a terminal or not wanted."""
+    """Steps done, losses and time left, on the error stream: a bar on a terminal, else a line now and then."""
 
     def __init__(self, wanted: bool, title: str, total: int) -> None:
         console = Console(stderr=True)
         self.on = wanted and console.is_terminal
+        self.lines = wanted and not console.is_terminal
         self._title, self._total = title, total
         self._validation = ""
-        self._drawn = 0.0
+        self._drawn = 0.0 if self.on else time.monotonic()
         self._id: TaskID = TaskID(0)
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -51,6 +57,10 @@ class Bar:
         if self.on and (done == self._total or time.monotonic() - self._drawn > 0.05):
             self._drawn = time.monotonic()
             self._progress.update(self._id, completed=done, said=f"loss {loss:.4g}{self._validation}")
+        elif self.lines and time.monotonic() - self._drawn > QUIET:
+            self._drawn = time.monotonic()
+            said = f"{self._title}: step {done} of {self._total}, loss {loss:.4g}{self._validation}"
+            print(said, file=sys.stderr, flush=True)
 
     def evaluated(self, name: str, value: float) -> None:
         """After each evaluation."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import os
 import re
@@ -22,7 +23,7 @@ from steepest.core.about import read
 from steepest.core.errors import did_you_mean, unknown
 from steepest.core.piece import ArgumentError, modules
 from steepest.tasks.measured import target
-from steepest.tasks.task import Task, TaskError
+from steepest.tasks.task import Task, TaskError, blamed
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,23 @@ def literals(text: str, arguments: str) -> dict[str, Any]:
     raise ArgumentError(f"cannot read {text!r}: write name=value with plain numbers or strings.")
 
 
+def _imported(text: str, name: str) -> ModuleType:
+    """A module of the user's; what it raises is told with its file and line."""
+    spec = importlib.util.find_spec(name)
+    try:
+        with blamed(f"task {text!r}: importing {name}", spec.origin if spec else None):
+            return importlib.import_module(name)
+    except TaskError as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            raise error.__cause__ from None
+        raise
+
+
+def _file(function: Any) -> str | None:
+    code = getattr(function, "__code__", None)
+    return getattr(code, "co_filename", None)
+
+
 def load_object(text: str) -> Task:
     """The task that ``module:attribute`` points to."""
     module_name, _, path = text.partition(":")
@@ -135,7 +153,7 @@ def load_object(text: str) -> Task:
         sys.path.insert(0, here)
     try:
         importlib.invalidate_caches()
-        found: Any = importlib.import_module(module_name)
+        found: Any = _imported(text, module_name)
     except ModuleNotFoundError as failure:
         if failure.name is None or not f"{module_name}.".startswith(f"{failure.name}."):
             raise TaskError(
@@ -154,7 +172,9 @@ def load_object(text: str) -> Task:
             inspect.signature(found).bind()
         except TypeError as failure:
             raise TaskError(f"task {text!r}: {path} must be callable without arguments: {failure}.") from None
-        path, found = f"the result of {path}", found()
+        with blamed(f"task {text!r}: {path}()", _file(found)):
+            found = found()
+        path = f"the result of {path}"
     if not isinstance(found, Task):
         raise TaskError(
             f"task {text!r}: {path} is of type {type(found).__name__}. It must be a steepest Task, or a function "

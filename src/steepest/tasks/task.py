@@ -29,6 +29,26 @@ class TaskError(SteepestError, ValueError):
     """A task that cannot be trained as it is described."""
 
 
+@contextmanager
+def blamed(what: str, file: str | None = None) -> Iterator[None]:
+    """Errors of a task's own code become one that says what was tried, and on which line it failed.
+
+    The line is the innermost one in ``file``, or in any file that is no installed package's.
+    """
+    try:
+        yield
+    except SteepestError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)[1:]
+        own = [f for f in frames if (f.filename == file if file else "site-packages" not in f.filename)] or frames
+        place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+        if isinstance(error, SyntaxError) and error.filename:
+            place = f" ({Path(error.filename).name}, line {error.lineno})"
+        said = " ".join(f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}".split())
+        raise TaskError(f"{what} failed: {said}{place}") from error
+
+
 def first_of_batch(model: nn.Module, batch: Any) -> Any:
     """The usual forward pass: ``model(batch[0])``."""
     return model(batch[0])
@@ -148,7 +168,7 @@ class Task:
 
     def build(self, seed: int = 0) -> nn.Module:
         """A fresh model; the same seed gives the same initialisation, whatever was drawn before."""
-        with seeded(seed, "model"):
+        with seeded(seed, "model"), blamed(f"task {self.name!r}: model()"):
             model: Any = self.model()
         if not isinstance(model, nn.Module):
             raise TaskError(f"task {self.name!r}: model() must return a torch module; it returned {model!r}.")
@@ -298,30 +318,17 @@ class Task:
             )
         with seeded(0, "check"):
             if training:
-                with self._named("training on a batch"):
+                with blamed(f"task {self.name!r}: training on a batch"):
                     self.training_loss(model, self.batches(0).batch(0)).backward()  # type: ignore[no-untyped-call]
             model.eval()
             with torch.no_grad():
                 for batch, _ in islice(in_order(self.validation, self.batch_size), 1):
-                    with self._named("forward or loss on a validation batch"):
+                    with blamed(f"task {self.name!r}: forward or loss on a validation batch"):
                         output = self.forward(model, batch)
                         self._scalar_loss(output, batch)
                     for name, metric in self.metrics.items():
-                        with self._named(f"metric {name!r} on a validation batch"):
+                        with blamed(f"task {self.name!r}: metric {name!r} on a validation batch"):
                             self._scalar_metric(name, metric(output, batch))
-
-    @contextmanager
-    def _named(self, what: str) -> Iterator[None]:
-        """Errors of the task's own code become one that says what was tried, and on which line it failed."""
-        try:
-            yield
-        except SteepestError:
-            raise
-        except Exception as error:
-            frames = traceback.extract_tb(error.__traceback__)
-            place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            raise TaskError(f"task {self.name!r}: {what} failed: {said}{place}") from error
 
     # ------------------------------------------------------------------------------------------------------- records
 

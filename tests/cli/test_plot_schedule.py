@@ -55,3 +55,14 @@ def test_schedules_that_count_epochs_ask_for_the_option(steepest) -> None:
     done = steepest("plot-schedule", "step(every=2, by='epoch')", "--steps", "40")
     assert done.exit_code == 2 and "Say it with --epoch, e.g. --epoch 100." in done.output
     assert steepest("plot-schedule", "step(every=2, by='epoch')", "--steps", "40", "--epoch", "10").exit_code == 0
+
+
+def test_a_schedule_that_depends_on_the_loss_says_so(steepest) -> None:
+    done = steepest("plot-schedule", "adamw | plateau()", "--steps", "10")
+    assert done.exit_code == 0 and "plateau() acts on what a run's evaluations show" in done.output
+    assert "evaluations" not in steepest("plot-schedule", "adamw | cosine", "--steps", "10").output
+
+
+def test_a_schedule_of_one_piece_has_that_pieces_base() -> None:
+    found = dict(tracks("adamw | sam(rho=0.3) | linear(on='sam.rho')"))
+    assert [track.base for track in found.values()] == [0.3]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from steepest.fit import fit
+
 TASK = """
 import time
 import torch
@@ -107,10 +109,55 @@ def test_a_task_that_is_no_task(steepest, mine: str) -> None:
     assert done.exit_code == 2 and "Did you mean 'poisoned'?" in done.output
 
 
-def test_an_error_of_the_users_own_code_keeps_its_traceback(shell, mine: str) -> None:
-    process = shell("train", f"{mine}:broken", "-s", "sgd(lr=0.1)", "--out", "x")
+def test_an_error_of_the_users_own_code_is_one_message(shell, mine: str, tmp_path: Path) -> None:
+    words = ("train", f"{mine}:broken", "-s", "sgd(lr=0.1)", "--out", "x")
+    process, loud = shell(*words), shell(*words, "--debug")
     _, err = process.communicate()
-    assert process.returncode == 1 and "the data are on the moon" in err and "in broken" in err
+    line = TASK.splitlines().index('def broken(): raise RuntimeError("the data are on the moon")') + 1
+    said = f"task '{mine}:broken': broken() failed: RuntimeError: the data are on the moon ({mine}.py, line {line})"
+    assert process.returncode == 2 and err == f"error: {said}\n"
+    _, err = loud.communicate()
+    assert "Traceback" in err and "in broken" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("def f(:", "importing sick failed: SyntaxError: invalid syntax (sick.py, line 1)"),
+        ("x = 1\n1 / 0", "importing sick failed: ZeroDivisionError: division by zero (sick.py, line 2)"),
+        ("import torch\ndef f():\n    return torch.ones(2) @ torch.ones(3)", "(sick.py, line 3)"),
+    ],
+)
+def test_a_task_file_that_cannot_be_read_is_named_with_its_line(shell, tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "sick.py").write_text(text)
+    _, err = shell("train", "sick:f", "-s", "sgd(lr=0.1)", "--out", "x").communicate()
+    assert "Traceback" not in err and says in err
+
+
+def test_a_negative_seed_is_refused(steepest) -> None:
+    done = steepest("train", "quadratic", "-s", "sgd(lr=0.1)", "--out", "x", "--seed", "-1")
+    assert done.exit_code == 2
+    with pytest.raises(ValueError, match="seed must be a whole number >= 0; given -1"):
+        fit("quadratic", "sgd(lr=0.1)", seed=-1)
+
+
+def test_without_a_terminal_a_line_comes_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    fit("quadratic", "sgd(lr=0.1)", steps=20)
+    assert capsys.readouterr().err == ""  # a short run has nothing to say
+    monkeypatch.setattr("steepest.fit.progress.QUIET", 0.0)
+    fit("quadratic", "sgd(lr=0.1)", steps=20)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 20 and "step 20 of 20, loss " in lines[-1] and "validation loss" in lines[-1]
+    fit("quadratic", "sgd(lr=0.1)", steps=20, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_damaged_checkpoint_is_named_with_the_reason(steepest, tmp_path: Path) -> None:
+    assert steepest("train", "quadratic", "-s", "sgd(lr=0.1)", "--out", "one", "--steps", "5").exit_code == 0
+    (tmp_path / "one/result.json").unlink()
+    (tmp_path / "one/checkpoint.pt").write_bytes(b"torn")
+    done = steepest("train", "--resume", "one")
+    assert done.exit_code == 2 and "checkpoint.pt is damaged: it is cut short" in done.output
 
 
 def test_a_folder_is_not_overwritten(steepest) -> None:

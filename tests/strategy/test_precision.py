@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from torch import nn
 
 import steepest as st
 from steepest.core.precision import PrecisionError
-from steepest.strategy import Strategy, table
+from steepest.core.records import read_json
+from steepest.strategy import Strategy, StrategyError, table
 
 torch.set_num_threads(1)
 
@@ -83,3 +85,44 @@ def test_weights_to_evaluate() -> None:
         averaged = name.detach().clone()
     assert torch.equal(averaged, opt.state[name]["average"].bfloat16())
     assert not torch.equal(averaged, name)
+
+
+# -- as a piece of a strategy ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["same", "float32_state", "kahan", "stochastic", "8bit", "compact"])
+def test_a_name_of_the_text_is_that_of_the_argument(name: str) -> None:
+    strategy = st.parse(f'adamw | precision("{name}")')
+    assert st.parse(str(strategy)) == strategy
+    made, given = strategy.optimizer(model()), st.adamw().optimizer(model(), precision=name)
+    assert made.precision == given.precision
+    nets = []
+    for text, precision in ((str(strategy), None), ("adamw", name)):
+        net = model()
+        train(net, st.parse(text).optimizer(net, precision=precision), 3)
+        nets.append(list(net.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(*nets, strict=True))
+
+
+def test_a_precision_is_said_once() -> None:
+    strategy = st.parse('adamw | precision("8bit")')
+    assert strategy.optimizer(model(), precision="8bit").precision == strategy.optimizer(model()).precision
+    with pytest.raises(PrecisionError, match=r"says precision\(kept='8bit'\), and precision='kahan' was given"):
+        strategy.optimizer(model(), precision="kahan")
+    with pytest.raises(StrategyError, match="one precision is enough"):
+        strategy | st.precision("kahan")
+    with pytest.raises(StrategyError, match=r"lbfgs .* cannot run precision"):
+        st.parse("lbfgs | precision('8bit')")
+    with pytest.raises(PrecisionError, match="says state and rounding already"):
+        st.precision("8bit", state="float32")
+
+
+def test_two_precisions_are_two_strategies_of_a_comparison(tmp_path: Path) -> None:
+    texts = ["adamw(lr=1e-3)", 'adamw(lr=1e-3) | precision("8bit")']
+    runs = [st.fit("digits-mlp", text, steps=20, progress=False, out=tmp_path / f"{i}") for i, text in enumerate(texts)]
+    assert [read_json(tmp_path / f"{i}" / "run.json")["strategy"] for i in range(2)] == [
+        "adamw()",
+        "adamw() | precision(kept='8bit')",
+    ]
+    losses = [run.validation["loss"] for run in runs]
+    assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.02)

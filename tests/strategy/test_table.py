@@ -15,7 +15,7 @@ from steepest.core.piece import Kind, piece
 from steepest.strategy import Strategy, collect, front, lookup, names, pieces, table
 from steepest.strategy.table import PLURALS
 
-MIN = {"rule": 14, "schedule": 20, "gradient": 4, "groups": 1, "recipe": 4}
+MIN = {"rule": 14, "schedule": 20, "gradient": 4, "groups": 1, "precision": 1, "recipe": 4}
 
 
 def test_every_room_is_in_it() -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
@@ -101,14 +102,17 @@ def test_every_piece_comes_back_from_its_text(name: str, data: st.DataObject) ->
 
 def _of_its_kind(p: Piece, i: int) -> str:
     """What a strategy has at most one of, or else a name of its own."""
-    if p.role == "rule" or p.name == "nonfinite":
+    if p.role in ("rule", "precision") or p.name == "nonfinite":
         return p.role
     return (p.role == "wrapper" and p.build().alone) or str(i)
 
 
 @given(st.lists(pieces(), min_size=1, max_size=5))
 def test_every_strategy_comes_back_from_its_text(parts: list[Piece]) -> None:
-    s = Strategy(*{_of_its_kind(p, i): p for i, p in enumerate(parts)}.values())
+    try:
+        s = Strategy(*{_of_its_kind(p, i): p for i, p in enumerate(parts)}.values())
+    except SteepestError:  # what cannot run together is refused, and has no text
+        hypothesis.reject()
     assert parse(str(s)) == s
     assert str(parse(str(s))) == str(s)
     assert Strategy(*s.pieces[::-1]).role("schedule") == s.role("schedule")

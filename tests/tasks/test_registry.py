@@ -153,10 +153,11 @@ def test_a_missing_import_inside_ones_own_module_is_named(here: str, tmp_path: P
         load(f"{here}_b:task")
 
 
-def test_an_error_inside_ones_own_module_comes_through(here: str, tmp_path: Path) -> None:
-    (tmp_path / f"{here}_c.py").write_text("1 / 0\n")
-    with pytest.raises(ZeroDivisionError):
+def test_an_error_inside_ones_own_module_is_told_with_its_line(here: str, tmp_path: Path) -> None:
+    (tmp_path / f"{here}_c.py").write_text("\n1 / 0\n")
+    with pytest.raises(TaskError, match=rf"ZeroDivisionError: division by zero \({here}_c.py, line 2\)") as caught:
         load(f"{here}_c:task")
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
 def test_a_package_may_hold_tasks_of_its_own() -> None:

@@ -25,7 +25,9 @@ def train(
         typer.Option("--strategy", "-s", help="The strategy, as text.", metavar="TEXT", show_default=False),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the record.", show_default=False)] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Fixes initialisation, data order and what is drawn while training.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Fixes initialisation, data order and what is drawn while training.")
+    ] = 0,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Length of the run; the task's own if not given.", show_default=False)
     ] = None,

@@ -53,10 +53,10 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     ('adamw', None)
     """
     options = difflib.get_close_matches(name, sorted(set(known)), n=8, cutoff=0.6)
-    return min(options, key=lambda o: (_edits(name, o), abs(len(o) - len(name))), default=None)
+    return min(options, key=lambda o: (edits(name, o), abs(len(o) - len(name))), default=None)
 
 
-def _edits(a: str, b: str) -> int:
+def edits(a: str, b: str) -> int:
     """Insertions, deletions and substitutions from one word to the other (Levenshtein's distance)."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 
-from steepest.core.errors import SteepestError, did_you_mean
+from steepest.core.errors import HyperparameterError, did_you_mean
 
 if TYPE_CHECKING:
     from steepest.core.optimizer import Optimizer
@@ -20,7 +20,7 @@ State = Literal["same", "float32", "bfloat16", "8bit"]
 Rounding = Literal["nearest", "stochastic", "kahan", "split"]
 
 
-class PrecisionError(SteepestError, ValueError):
+class PrecisionError(HyperparameterError):
     """A policy that does not exist, or that a parameter's type cannot follow."""
 
 

@@ -17,7 +17,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-
 QUIET = 10.0
 """Seconds between lines where the error stream is no terminal; a run that is shorter says nothing on its way."""
 

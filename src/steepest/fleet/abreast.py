@@ -17,11 +17,11 @@ from steepest.core.codegen import CHUNK
 from steepest.core.errors import NonFiniteError
 from steepest.core.executors import Slot
 from steepest.core.executors.native import Native, Threads
-from steepest.core.layout import layout_of
+from steepest.core.layout import layout_of, link_key
 from steepest.core.optimizer import Optimizer
 from steepest.core.precision import Precision
 from steepest.core.rule import Rule
-from steepest.core.step import StepRefused, _called, link_key
+from steepest.core.step import StepRefused, _called
 from steepest.core.trace import flatten, rebuild
 from steepest.core.wrapper import Wrapper
 from steepest.fleet.members import Lane
@@ -277,7 +277,7 @@ class Abreast(Squad):
         self.shared: dict[Any, Any] = {}
         for part in self.parts:
             for i in part.plan.shared:
-                key = link_key(part.method, i, self.prefix)
+                key = link_key(part.method, part.plan, i, self.prefix)
                 past = [o.memory.get(key, part.plan.memory[i]) for o in self.optimizers]
                 columns = [
                     torch.tensor([[float(x)] for x in column], dtype=torch.float64)
@@ -305,7 +305,7 @@ class Abreast(Squad):
             for i, past in part.own.items():
                 part.memory[i] = past
             for i in part.plan.shared:
-                part.memory[i] = self.shared[link_key(part.method, i, self.prefix)]
+                part.memory[i] = self.shared[link_key(part.method, part.plan, i, self.prefix)]
             t = part.time()
             part.k = []
             for i, link in enumerate(chain.links):
@@ -333,7 +333,7 @@ class Abreast(Squad):
             for i in part.own:
                 part.own[i] = _chosen(part.own[i], part.memory[i], mask)
             for i in part.plan.shared:
-                key = link_key(part.method, i, self.prefix)
+                key = link_key(part.method, part.plan, i, self.prefix)
                 self.shared[key] = _chosen(self.shared[key], part.memory[i], mask)
         self.steps += taken
         self.calls += 1
@@ -373,7 +373,7 @@ class Abreast(Squad):
                     over: Any = ("tensor", number, i)
                     totals[over] = full
                 else:
-                    key = link_key(part.method, i, self.prefix)
+                    key = link_key(part.method, part.plan, i, self.prefix)
                     over = ("group", part.called, *key) if reach == "group" else ("model", *key)
                     totals[over] = totals.get(over, 0.0) + sums[:, :, where].sum(1, keepdims=True)
                 found.append((number, i, over, chain.links[i]))
@@ -493,7 +493,7 @@ class Abreast(Squad):
                 own = flatten(tuple(row_of(part.own[i], k, j) for i in part.plan.own))
                 state.update(zip(part.plan.numbers, own, strict=True))
             for i in part.plan.shared:
-                key = link_key(part.method, i, self.prefix)
+                key = link_key(part.method, part.plan, i, self.prefix)
                 opt.memory[key] = row_of(self.shared[key], k)
 
     @torch.no_grad()

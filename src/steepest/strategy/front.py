@@ -88,6 +88,7 @@ from steepest.strategy.pieces import plateau as plateau
 from steepest.strategy.pieces import polyak as polyak
 from steepest.strategy.pieces import polynomial as polynomial
 from steepest.strategy.pieces import power as power
+from steepest.strategy.pieces import precision as precision
 from steepest.strategy.pieces import prodigy as prodigy
 from steepest.strategy.pieces import product as product
 from steepest.strategy.pieces import qhadam as qhadam

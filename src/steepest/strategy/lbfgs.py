@@ -22,7 +22,7 @@ class QuasiNewton:
     def refuses(self, others: Iterable[Piece]) -> str | None:
         """Why it cannot run with other pieces of a strategy, if so."""
         for other in others:
-            if other.role in ("gradient", "wrapper", "groups") and other.name != "nonfinite":
+            if other.role in ("gradient", "wrapper", "groups", "precision") and other.name != "nonfinite":
                 return f"lbfgs makes its steps from several gradients and cannot run {other}. Leave it out."
         return None
 

@@ -128,6 +128,16 @@ def timed(piece: Piece, clock: Clock) -> dict[str, Any]:
     }
 
 
+def agreed(strategy: Any, given: Precision | str | None) -> Precision:
+    """The precision that a strategy says, or that was given for it; one of them."""
+    said = next(iter(strategy.role("precision")), None)
+    if said is None or given is None:
+        return as_precision(given if said is None else said.build())
+    if as_precision(given) != said.build():
+        raise PrecisionError(f"{strategy} says {said}, and precision={given!r} was given. Leave one of them away.")
+    return as_precision(given)
+
+
 def optimizer(
     strategy: Any,
     source: Any,
@@ -135,11 +145,11 @@ def optimizer(
     steps: int | None = None,
     steps_per_epoch: int | None = None,
     executor: Choice = "auto",
-    precision: Precision | str = "same",
+    precision: Precision | str | None = None,
 ) -> Any:
     """The optimizer of a checked strategy; see :meth:`steepest.strategy.Strategy.optimizer`."""
     strategy.check()
-    rule = strategy.rule
+    rule, precision = strategy.rule, agreed(strategy, precision)
     if isinstance(newton := rule.build(), QuasiNewton):
         if as_precision(precision) != Precision():
             raise PrecisionError(f"{rule.name} keeps its own state; use precision='same'. Given {precision!r}.")

@@ -7,6 +7,7 @@ from steepest.strategy import decay_all as _decay_all
 from steepest.strategy import layer_decay as _layer_decay
 from steepest.strategy import lbfgs as _lbfgs
 from steepest.strategy import partition as _partition
+from steepest.strategy import precision as _precision
 from steepest.strategy.value import lift
 
 adabelief = lift(rules.adabelief)
@@ -122,6 +123,7 @@ decay_all = lift(_decay_all.decay_all)
 layer_decay = lift(_layer_decay.layer_decay)
 lbfgs = lift(_lbfgs.lbfgs)
 partition = lift(_partition.partition)
+precision = lift(_precision.precision)
 
 accumulate = lift(wrappers.accumulate)
 asam = lift(wrappers.asam)

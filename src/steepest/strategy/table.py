@@ -15,6 +15,7 @@ PLURALS: dict[str, str] = {
     "gradient": "gradients",
     "groups": "groups",
     "wrapper": "wrappers",
+    "precision": "precision",
     "multitask": "multitask methods",
     "recipe": "recipes",
 }

@@ -16,7 +16,7 @@ import ast
 import math
 from typing import Any
 
-from steepest.core.errors import HyperparameterError, SteepestError, UnknownName, nearest, unknown
+from steepest.core.errors import HyperparameterError, SteepestError, UnknownName, edits, nearest, unknown
 from steepest.core.piece import ArgumentError, Kind, Piece
 from steepest.strategy.table import table
 from steepest.strategy.value import Strategy, StrategyError
@@ -109,10 +109,11 @@ class _Reader:
         leading = {
             n for n, kind in known.items() if kind.role in ("rule", "recipe")
         }  # what stands first is one of these
-        for options in ([leading] if first else []) + [set(known)]:
-            near = nearest(name.id, options)
-            if near is not None:
-                raise UnknownName(f"no {known[near].role} {name.id!r}. Did you mean {near!r}?\n{self.arrow(name)}")
+        near, led = nearest(name.id, known), nearest(name.id, leading) if first else None
+        if led is not None and near is not None and edits(name.id, led) <= edits(name.id, near):
+            near = led
+        if near is not None:
+            raise UnknownName(f"no {known[near].role} {name.id!r}. Did you mean {near!r}?\n{self.arrow(name)}")
         what, options = ("rule", leading) if first else ("piece", set(known))
         raise UnknownName(f"{unknown(what, name.id, options)}\n{self.arrow(name)}")
 

@@ -32,6 +32,10 @@ _WRITTEN = {"gradient", "wrapper"}
 """Roles whose written order is the executed order; the others are sorted, so that equal strategies print equally."""
 
 
+_ONCE = {"groups", "precision"}
+"""Roles of which there is one piece of a kind, printed last."""
+
+
 def _place(piece: Piece) -> tuple[int, str, str]:
     if piece.role in _WRITTEN:
         return _ORDER[piece.role], "", ""
@@ -79,11 +83,11 @@ class Strategy:
             raise StrategyError(f"one nonfinite(...) is enough; this has {', '.join(map(str, guards))}.")
         if (reason := misfit(rules[0] if rules else None, [p for p in pieces if p.role != "rule"])) is not None:
             raise StrategyError(reason)
-        groups = list(dict.fromkeys(p for p in pieces if p.role == "groups"))  # saying it twice changes nothing
+        groups = list(dict.fromkeys(p for p in pieces if p.role in _ONCE))  # saying it twice changes nothing
         for first, second in itertools.combinations(groups, 2):
             if first.kind is second.kind:
                 raise StrategyError(f"one {first.name} is enough; this has {first} and {second}. Keep one of them.")
-        object.__setattr__(self, "pieces", (*(p for p in pieces if p.role != "groups"), *groups))
+        object.__setattr__(self, "pieces", (*(p for p in pieces if p.role not in _ONCE), *groups))
 
     def __or__(self, other: Piece | Strategy) -> Strategy:
         if not isinstance(other, (Piece, Strategy)):
@@ -160,7 +164,7 @@ class Strategy:
         steps: int | None = None,
         steps_per_epoch: int | None = None,
         executor: Choice = "auto",
-        precision: Precision | str = "same",
+        precision: Precision | str | None = None,
     ) -> Optimizer:
         """A ``torch.optim.Optimizer`` that trains in this way.
 
@@ -171,7 +175,7 @@ class Strategy:
             executor: ``"auto"``, or one of ``"native"``, ``"blocked"``, ``"reference"``.
             precision: How weights and state are kept between steps: ``"same"`` (in the type of the weights),
                 ``"float32_state"``, ``"kahan"``, ``"stochastic"``, ``"8bit"``, ``"compact"``, or a
-                :class:`~steepest.core.precision.Precision`.
+                :class:`~steepest.core.precision.Precision`. None: as a ``precision(...)`` piece says, else ``"same"``.
 
         Weight decay spares biases, normalisation parameters and other vectors unless ``decay_all()`` is a piece; a step
         whose gradient is not finite is skipped unless a ``nonfinite(...)`` piece says otherwise. Schedules move the

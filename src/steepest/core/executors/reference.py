@@ -59,7 +59,7 @@ def _keep(slot: Slot, p: Tensor, u: Tensor, before: list[Tensor], after: list[Te
     """Write a step's results as the slot's forms have it; what did not change is not written again."""
     form, *forms = slot.forms or ()
     beside, *others = slot.beside
-    held = {id(t) for t in before}  # one result may be what another tensor held
+    held = {id(p), *map(id, before)}  # one result may be what another tensor held
     after = [new.clone() if id(new) in held and new is not old else new for old, new in zip(before, after, strict=True)]
     if form == "kahan" and beside is not None:
         kahan(p, u, slot.p, beside)

@@ -51,7 +51,7 @@ class AdamMini(Rule):
     beta1: Scalar = hyper(default=0.9, bounds="[0, 1)")
     beta2: Scalar = hyper(default=0.999, bounds="[0, 1)")
     eps: Scalar = hyper(default=1e-8, bounds="[0, inf)")
-    block: Scalar = hyper(default=1, bounds="[1, inf)", shared=True)
+    block: Scalar = hyper(default=1, bounds="[1, inf)", shared=True, whole=True)
 
     scope: ClassVar[Literal["element", "tensor"]] = "tensor"
     compact: ClassVar[dict[str, Literal["signed", "nonnegative", "exact"]]] = {"m": "signed"}

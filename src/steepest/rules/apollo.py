@@ -69,11 +69,11 @@ class Apollo(Rule):
     beta1: Scalar = hyper(default=0.9, bounds="[0, 1)")
     beta2: Scalar = hyper(default=0.999, bounds="[0, 1)")
     eps: Scalar = hyper(default=1e-6, bounds="[0, inf)")
-    rank: Scalar = hyper(default=256, bounds="[1, inf)", shared=True)
+    rank: Scalar = hyper(default=256, bounds="[1, inf)", shared=True, whole=True)
     scale: Scalar = hyper(default=1.0, bounds="[0, inf)")
-    every: Scalar = hyper(default=200, bounds="[1, inf)", shared=True)
+    every: Scalar = hyper(default=200, bounds="[1, inf)", shared=True, whole=True)
     growth: Scalar = hyper(default=1.01, bounds="(0, inf]")
-    noise_seed: Scalar = hyper(default=0, bounds="[0, 16777215]")
+    noise_seed: Scalar = hyper(default=0, bounds="[0, 16777215]", whole=True)
     each: Literal["channel", "tensor"] = "channel"
 
     scope: ClassVar[Literal["element", "tensor"]] = "tensor"

@@ -57,7 +57,7 @@ class NormBall(Rule):
     """
 
     radius: Scalar = hyper(default=1.0, bounds="[0, inf)")
-    ns_steps: Scalar = hyper(default=5, bounds="[1, 100)", shared=True)
+    ns_steps: Scalar = hyper(default=5, bounds="[1, 100)", shared=True, whole=True)
     eps: Scalar = hyper(default=1e-8, bounds="[0, inf)")
     norm: Literal["spectral", "sign", "embedding"] = "spectral"
     iteration: Literal["newton_schulz", "polar_express"] = "newton_schulz"

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from steepest.compare import Board, ComparisonError, compare
 from steepest.compare.arms import RANDOM
+from steepest.compare.pool import Pool
 from steepest.compare.search import TUNING_SEED
 from steepest.compare.study import gradients_per_step
 from steepest.core.errors import RecordError
@@ -129,6 +130,47 @@ def test_seeds_may_be_added_and_nothing_else_changed(done: Path, tmp_path: Path)
     for change in ({"tune": TRIALS + 1}, {"study_seed": 1}):
         with pytest.raises(RecordError, match=r"different experiment\..*(protocol|strategies)"):
             run(copy, seeds=SEEDS + 1, **change)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_damaged_experiment_file_is_made_again_if_all_trials_and_runs_are_this_ones(
+    done: Path, tmp_path: Path, lost: bool
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(done, copy)
+    experiment = copy / "experiment.json"
+    before = {p: p.stat().st_mtime_ns for p in copy.rglob(RESULT)}
+
+    def damage() -> contextlib.AbstractContextManager[Any]:
+        if lost:
+            experiment.unlink(missing_ok=True)
+            return contextlib.nullcontext()
+        experiment.write_text('{"kind": "compar')
+        return pytest.warns(UserWarning, match=r"made again; the runs are kept")
+
+    for change in ({"study_seed": 1}, {"tune": TRIALS + 1}, {"steps": 21}):
+        with damage(), pytest.raises(RecordError, match="different experiment"):
+            run(copy, **change)
+        assert not experiment.exists(), "a folder is claimed only when all of it fits"
+    with damage():
+        again = run(copy)
+    assert again.summary == Board.read(done).summary
+    assert {p: p.stat().st_mtime_ns for p in copy.rglob(RESULT)} == before
+    trial = trials(copy)[0] / RUN
+    trial.write_text(trial.read_text().replace('"seed": 100', '"seed": 200'))
+    with damage(), pytest.raises(RecordError, match=r"different experiment\. seed"):
+        run(copy)
+    (copy / "study.json").unlink()
+    with pytest.raises(RecordError, match=r"neither a sound experiment.json nor a study.json"):
+        run(copy)
+
+
+def test_workers_are_kept_over_all_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hired = []
+    hire = Pool._hire
+    monkeypatch.setattr(Pool, "_hire", lambda pool: hired.append(pool) or hire(pool))
+    run(tmp_path / "kept")
+    assert len(hired) == 2
 
 
 def test_a_strategy_with_two_gradients_a_step_has_half_the_trials() -> None:

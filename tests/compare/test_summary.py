@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from steepest.compare.board import Board
 from steepest.compare.plan import run_folder
+from steepest.compare.statistics import power
 from steepest.core.errors import RecordError
 from steepest.core.records import EXPERIMENT, METRICS, RESULT, Metrics, write_json
 
@@ -84,13 +86,23 @@ def test_the_verdict_says_what_is_separable_and_what_is_not(tmp_path: Path) -> N
     )
     assert said.endswith("]: separable.")
     said = only(records(tmp_path / "2", {"digits": {"a": A, "c": C, "b": B}}))["verdict"]
-    assert (
-        "'c' is best" in said and "runner-up 'a'" in said and said.endswith("the interval covers zero: not separable.")
-    )
+    assert "'c' is best" in said and "runner-up 'a'" in said and "the interval covers zero: not separable." in said
+    assert said.endswith("If they differ, then by so little that it would take more than 100 seeds to show it.")
     said = only(
         records(tmp_path / "3", {"digits": {"a": A, "c": C, "d": [x + 0.003 * (-1) ** i for i, x in enumerate(A)]}})
     )
     assert said["verdict"].endswith("Not separable from it either: 'd'.")
+
+
+@pytest.mark.parametrize("arms", ["ad", "abd"])
+def test_where_arms_are_not_separable_it_says_how_many_seeds_would_do(tmp_path: Path, arms: str) -> None:
+    values = {"a": A, "b": B, "d": [x + e for x, e in zip(A, (0.03, -0.02, 0.04, -0.01, 0.01), strict=True)]}
+    board = only(records(tmp_path, {"digits": {arm: values[arm] for arm in arms}}))
+    against = board["leaderboard"][1]["against_best"]
+    found = re.search(r"not separable\. If they differ by as much as it looks, (\d+) seeds would", board["verdict"])
+    assert found and "in 80 % of cases" in board["verdict"]
+    n, gap, alpha = int(found[1]), against["difference"] / against["sd"], 0.05 / (1 if arms == "ad" else 3)
+    assert power(n, gap, alpha) >= 0.8 > power(n - 1, gap, alpha)
 
 
 def test_a_metric_that_should_be_large(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from steepest.compare.arms import Arm, arms
 from steepest.compare.board import Board, Render
 from steepest.compare.check import check
+from steepest.compare.claim import claim
 from steepest.compare.display import display
 from steepest.compare.estimate import Estimate, estimate
 from steepest.compare.plan import Candidate, Comparison, ComparisonError, Job, arrange, ended
@@ -28,7 +29,6 @@ def bench(
     trials: int,
     seeds: int | Sequence[int] = 5,
     *,
-    claim: Callable[[Path, Comparison], None],
     out: str | Path | None = None,
     jobs: int | None = None,
     steps: int | None = None,
@@ -54,12 +54,12 @@ def bench(
         at_once = jobs or cores()
         announce(estimate(study, len(comparison.seeds), at_once))
         searching = replace(comparison, monitor="off", candidates=_candidates(study.searching))
-        handles = () if held is None else (held,)
-        for number in range(len(ROUNDS)):
-            study.plan(number)
-            _run(searching, study.jobs(), folder, progress, handles, at_once, charged)
-            study.save()
-        _run(comparison, study.finals(comparison.seeds), folder, progress, handles, at_once, ended)
+        with Pool(comparison, folder, () if held is None else (held,)) as pool:
+            for number in range(len(ROUNDS)):
+                study.plan(number)
+                _run(pool, searching, study.jobs(), progress, at_once, charged)
+                study.save()
+            _run(pool, comparison, study.finals(comparison.seeds), progress, at_once, ended)
         board = Board(folder, render=render, keep=keep)
         board.save()
     return board
@@ -72,11 +72,10 @@ def charged(job: Job) -> bool:
 
 
 def _run(
+    pool: Pool,
     comparison: Comparison,
     runs: Sequence[Job],
-    folder: Path,
     progress: bool,
-    held: tuple[int, ...],
     at_once: int,
     over: Callable[[Job], bool],
 ) -> None:
@@ -86,11 +85,13 @@ def _run(
     if not missing:
         return
     with display(progress, comparison, runs, done) as audience:
-        complete = Pool(comparison, folder, audience, held).run(missing, min(at_once, len(missing)))
+        complete = pool.run(missing, at_once, audience, comparison)
     if not complete:
         what = "trials" if runs[0].trial is not None else "final runs"
         count = sum(over(job) for job in runs)
-        raise KeyboardInterrupt(f"{count} of {len(runs)} {what} are done; the same call goes on from there ({folder})")
+        raise KeyboardInterrupt(
+            f"{count} of {len(runs)} {what} are done; the same call goes on from there ({pool.folder})"
+        )
 
 
 def _comparison(

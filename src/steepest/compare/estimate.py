@@ -12,7 +12,7 @@ from steepest.tasks.task import Task
 SECONDS, STEPS = 0.3, 50
 """A strategy is tried on a task for so long, or for so many steps."""
 START = 4.0
-"""Seconds that a worker takes to start, at each of four stages."""
+"""Seconds that a worker takes to start."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def estimate(study: Study, seeds: int, at_once: int) -> Estimate:
             trials, finals = trials + runs - seeds, finals + seeds
             gradients += runs * each * ground.task.steps
             seconds += runs * (looking + ground.task.steps * sum(steps) / len(steps))
-    return Estimate(trials, finals, gradients, (seconds / at_once + 4 * START) / 60)
+    return Estimate(trials, finals, gradients, (seconds / at_once + START) / 60)
 
 
 def _step(task: Task, strategy: Strategy) -> float:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import selectors
 import signal
 import subprocess
 import sys
+import threading
+import time
 import traceback
 import warnings
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Protocol
 
 import torch
@@ -31,6 +35,8 @@ from steepest.tasks.task import Task
 
 TRIES = 2
 """How often a run whose worker dies is begun before it counts as failed."""
+GRACE = 2.0
+"""Seconds that runs have for their last checkpoint when the time is up."""
 
 
 class Audience(Protocol):
@@ -63,17 +69,7 @@ class Worker(ABC):
     def give(self, job: Job, comparison: Comparison) -> None:
         """Hand over a job; a worker that is dead by now shows it by closing its outbox."""
         self.job = job
-        order = {
-            "task": job.ground.spelling or job.ground.task.name,
-            "strategy": job.candidate.text,
-            "label": job.candidate.label,
-            "seed": job.seed,
-            "steps": job.ground.task.steps,
-            "folder": str(job.folder),
-            "device": comparison.device,
-            "monitor": comparison.monitor,
-            "blind": job.trial is not None,
-        }
+        order = _order(job, comparison)
         with contextlib.suppress(BrokenPipeError):
             os.write(self.inbox, json.dumps(order).encode() + b"\n")
 
@@ -88,11 +84,15 @@ class Worker(ABC):
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGTERM)
 
+    def kill(self) -> None:
+        """End it at once; its run goes on from the last checkpoint when it is begun again."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
     def close(self, *, kill: bool = False) -> int:
         """Let it go (an idle worker leaves when its inbox closes) and return how it ended."""
         if kill:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+            self.kill()
         for handle in (self.inbox, self.outbox):
             os.close(handle)
         return self.wait()
@@ -185,73 +185,103 @@ def from_memory(comparison: Comparison) -> Callable[[dict[str, Any]], tuple[Task
     unspelt = {c.label: c.strategy for c in comparison.candidates if not c.spelt}
 
     def resolve(job: dict[str, Any]) -> tuple[Task, Trains]:
-        task = tasks[job["task"]]
+        task = replace(tasks[job["task"]], steps=job["steps"])
         strategy = unspelt[job["label"]] if job["label"] in unspelt else parse(job["strategy"])
         return replace(task, test=None) if job.get("blind") else task, strategy
 
     return resolve
 
 
-@dataclass
 class Pool:
-    """Runs jobs on workers; a run whose worker dies is begun again once, from its last checkpoint."""
+    """Workers that are kept for as long as it is entered, over any number of rounds of runs.
 
-    comparison: Comparison
-    folder: Path
-    audience: Audience
-    held: tuple[int, ...] = ()
+    A run whose worker dies is begun again once, from its last checkpoint.
 
-    def run(self, jobs: Sequence[Job], at_once: int) -> bool:
-        """Run all jobs; False when the user asked to stop before the end."""
+    Args:
+        comparison: Tasks and strategies of all rounds; a round may take other lengths of these tasks, and, where all
+            is text, other strategies.
+        folder: Of the comparison; logs of workers that had something to say stay there.
+        held: Handles that a copy of this process must let go (the folder's lock).
+    """
+
+    def __init__(self, comparison: Comparison, folder: Path, held: Sequence[int] = ()) -> None:
+        self.comparison, self.folder, self.held = comparison, folder, tuple(held)
+        self._workers: list[Worker] = []
+        self._hired = 0
+        self._copies: bool | None = None
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        for worker in self._workers:
+            worker.close(kill=kind is not None and worker.job is not None)
+        self._workers.clear()
+        self._tidy()
+
+    def run(
+        self,
+        jobs: Sequence[Job],
+        at_once: int,
+        audience: Audience,
+        comparison: Comparison | None = None,
+        until: float = math.inf,
+    ) -> bool:
+        """Run all jobs; False when they were stopped before the end, by the user or by the clock.
+
+        Args:
+            jobs: What to run.
+            at_once: Workers, at most.
+            audience: Who hears how it goes.
+            comparison: What the runs belong to, where it is not the pool's (another monitor).
+            until: When to stop, by ``time.monotonic``: running runs then write a checkpoint, and whatever still runs
+                :data:`GRACE` seconds later is killed.
+        """
+        comparison = comparison or self.comparison
         if not jobs:
             return True
-        if os.name == "nt" or not (self.comparison.spelt or self._can_copy()):
-            return self._here(jobs)
+        if self._copies is None:
+            self._copies = os.name != "nt" and (self.comparison.spelt or self._can_copy())
+        if not self._copies:
+            return self._here(jobs, comparison, audience, until)
         (self.folder / "logs").mkdir(exist_ok=True)
         waiting, tries = deque(jobs), dict.fromkeys((job.key for job in jobs), 0)
-        workers: list[Worker] = []
-        number, stopping = 0, False
+        workers, stopping = self._workers, False
         with Stop() as stop, selectors.DefaultSelector() as selector:
-            try:
-                while True:
-                    if stop.asked and not stopping:
-                        stopping = True
-                        waiting.clear()
-                        for worker in workers:
-                            if worker.job is not None:
-                                worker.ask_to_stop()
-                    while len(workers) < min(at_once, len(waiting) + sum(w.job is not None for w in workers)):
-                        worker = self._hire(number, workers)
-                        number += 1
-                        workers.append(worker)
-                        selector.register(worker.outbox, selectors.EVENT_READ, worker)
+            for worker in workers:
+                selector.register(worker.outbox, selectors.EVENT_READ, worker)
+            while True:
+                if (stop.asked or time.monotonic() > until) and not stopping:
+                    stopping = True
+                    waiting.clear()
                     for worker in workers:
-                        if worker.job is None and waiting:
-                            job = waiting.popleft()
-                            tries[job.key] += 1
-                            worker.give(job, self.comparison)
-                            self.audience.started(job)
-                    if not waiting and all(worker.job is None for worker in workers):
-                        return not stopping
-                    for key, _ in selector.select(timeout=0.2):
-                        worker = key.data
-                        events, alive = worker.hear()
-                        for event in events:
-                            self._note(worker, event)
-                        if not alive:
-                            selector.unregister(worker.outbox)
-                            workers.remove(worker)
-                            self._bury(worker, worker.close(), waiting, tries, stop.asked)
-                    self.audience.tick()
-            except BaseException:
+                        if worker.job is not None:
+                            worker.ask_to_stop()
+                if time.monotonic() > until + GRACE:
+                    for worker in workers:
+                        if worker.job is not None:
+                            worker.kill()
+                while len(workers) < min(at_once, len(waiting) + sum(w.job is not None for w in workers)):
+                    worker = self._hire()
+                    selector.register(worker.outbox, selectors.EVENT_READ, worker)
                 for worker in workers:
-                    worker.close(kill=True)
-                workers.clear()
-                raise
-            finally:
-                for worker in workers:
-                    worker.close()
-                self._tidy()
+                    if worker.job is None and waiting:
+                        job = waiting.popleft()
+                        tries[job.key] += 1
+                        worker.give(job, comparison)
+                        audience.started(job)
+                if not waiting and all(worker.job is None for worker in workers):
+                    return not stopping
+                for key, _ in selector.select(timeout=0.2):
+                    worker = key.data
+                    events, alive = worker.hear()
+                    for event in events:
+                        _note(worker, event, audience)
+                    if not alive:
+                        selector.unregister(worker.outbox)
+                        workers.remove(worker)
+                        _bury(worker, worker.close(), waiting, tries, stopping, audience)
+                audience.tick()
 
     def _tidy(self) -> None:
         """Keep only logs that say something."""
@@ -275,61 +305,79 @@ class Pool:
         )
         return False
 
-    def _hire(self, number: int, others: Sequence[Worker]) -> Worker:
-        log = self.folder / "logs" / f"worker-{number}.log"
+    def _hire(self) -> Worker:
+        log = self.folder / "logs" / f"worker-{self._hired}.log"
+        self._hired += 1
         if self.comparison.spelt:
-            return Fresh(log)
-        return Forked(log, self.comparison, [*self.held, *(h for w in others for h in (w.inbox, w.outbox))])
-
-    def _note(self, worker: Worker, event: dict[str, Any]) -> None:
-        job = worker.job
-        if job is None:
-            return
-        if event["event"] == "step":
-            self.audience.step(job, event["step"])
+            worker: Worker = Fresh(log)
         else:
-            worker.job = None
-            self.audience.ended(job, event["status"], event["message"])
+            others = [*self.held, *(h for w in self._workers for h in (w.inbox, w.outbox))]
+            worker = Forked(log, self.comparison, others)
+        self._workers.append(worker)
+        return worker
 
-    def _bury(self, worker: Worker, code: int, waiting: deque[Job], tries: dict[Any, int], stopping: bool) -> None:
-        job = worker.job
-        if job is None or stopping:
-            return
-        reason = f"its process {_cause(code)}.{worker.last_words()}"
-        if tries[job.key] < TRIES:
-            waiting.appendleft(job)
-            self.audience.retried(job, reason)
-            return
-        message = f"{reason} It was tried {TRIES} times."
-        with contextlib.suppress(RecordError):  # on a full disk the run is simply missing
-            write_json(job.folder / RESULT, failure(message))
-        self.audience.ended(job, "failed", message)
-
-    def _here(self, jobs: Sequence[Job]) -> bool:
+    def _here(self, jobs: Sequence[Job], comparison: Comparison, audience: Audience, until: float) -> bool:
         """In this process, where the system cannot copy one: the same numbers, one run at a time."""
-        resolve = from_memory(self.comparison)
+        resolve = from_memory(comparison)
         for job in jobs:
-            self.audience.started(job)
-            order = {
-                "task": job.ground.spelling or job.ground.task.name,
-                "strategy": job.candidate.text,
-                "label": job.candidate.label,
-                "seed": job.seed,
-                "folder": str(job.folder),
-                "device": self.comparison.device,
-                "monitor": self.comparison.monitor,
-                "blind": job.trial is not None,
-            }
+            if time.monotonic() > until:
+                return False
+            audience.started(job)
 
             def on_step(step: int, _: float, job: Job = job) -> None:
-                self.audience.step(job, step)
-                self.audience.tick()
+                audience.step(job, step)
+                audience.tick()
+                if time.monotonic() > until and threading.current_thread() is threading.main_thread():
+                    signal.raise_signal(signal.SIGTERM)  # the run hears it as any other wish to stop
 
-            status, message = work(order, resolve, on_step)
-            self.audience.ended(job, status, message)
+            status, message = work(_order(job, comparison), resolve, on_step)
+            audience.ended(job, status, message)
             if status == "stopped":
                 return False
         return True
+
+
+def _order(job: Job, comparison: Comparison) -> dict[str, Any]:
+    """A run as a worker is told of it."""
+    return {
+        "task": job.ground.spelling or job.ground.task.name,
+        "strategy": job.candidate.text,
+        "label": job.candidate.label,
+        "seed": job.seed,
+        "steps": job.ground.task.steps,
+        "folder": str(job.folder),
+        "device": comparison.device,
+        "monitor": comparison.monitor,
+        "blind": job.trial is not None,
+    }
+
+
+def _note(worker: Worker, event: dict[str, Any], audience: Audience) -> None:
+    job = worker.job
+    if job is None:
+        return
+    if event["event"] == "step":
+        audience.step(job, event["step"])
+    else:
+        worker.job = None
+        audience.ended(job, event["status"], event["message"])
+
+
+def _bury(
+    worker: Worker, code: int, waiting: deque[Job], tries: dict[Any, int], stopping: bool, audience: Audience
+) -> None:
+    job = worker.job
+    if job is None or stopping:
+        return
+    reason = f"its process {_cause(code)}.{worker.last_words()}"
+    if tries[job.key] < TRIES:
+        waiting.appendleft(job)
+        audience.retried(job, reason)
+        return
+    message = f"{reason} It was tried {TRIES} times."
+    with contextlib.suppress(RecordError):  # on a full disk the run is simply missing
+        write_json(job.folder / RESULT, failure(message))
+    audience.ended(job, "failed", message)
 
 
 def _copy_trains() -> bool:

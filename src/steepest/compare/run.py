@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,33 +9,16 @@ from typing import Any
 from steepest.compare.bench import bench
 from steepest.compare.board import Board, Render
 from steepest.compare.check import check
+from steepest.compare.claim import claim
 from steepest.compare.display import display
 from steepest.compare.estimate import Estimate
-from steepest.compare.plan import Comparison, ComparisonError, arrange, ended, refuse_other_comparison
+from steepest.compare.plan import ComparisonError, arrange, ended
 from steepest.compare.pool import Pool
-from steepest.compare.scoring import STUDY, TRIALS
 from steepest.core.errors import RecordError
-from steepest.core.records import (
-    EXPERIMENT,
-    FINDINGS,
-    RUN,
-    SUMMARY,
-    cores,
-    lock,
-    read_json,
-    read_run,
-    refuse_other,
-    sweep,
-    write_json,
-)
-from steepest.fit.plan import SAME, Plan
+from steepest.core.records import EXPERIMENT, cores, lock, sweep
 from steepest.fit.watching import MONITOR
 from steepest.strategy.value import Strategy
 from steepest.tasks.task import Task
-
-DAMAGED_EXPERIMENT = "experiment.damaged.json"
-OWN = (EXPERIMENT, DAMAGED_EXPERIMENT, SUMMARY, FINDINGS, STUDY, TRIALS, "runs", "logs", "report.html")
-"""What a comparison leaves in its folder."""
 
 
 def compare(
@@ -89,7 +71,7 @@ def compare(
     if tune is not None:
         shared = {"out": out, "jobs": jobs, "steps": steps, "device": device, "progress": progress, "render": render}
         more = {"monitor": monitor, "study_seed": study_seed, "announce": announce}
-        return bench(tasks, strategies, tune, seeds, claim=_claim, **shared, **more)  # type: ignore[arg-type]
+        return bench(tasks, strategies, tune, seeds, **shared, **more)  # type: ignore[arg-type]
     comparison = arrange(tasks, strategies, seeds, steps, device, monitor)
     folder, keep = (Path(out), None) if out is not None else Board.temporary()
     if folder.exists() and not folder.is_dir():
@@ -98,49 +80,17 @@ def compare(
         check(ground.task)
     with lock(folder) as held:
         sweep(folder)
-        _claim(folder, comparison)
+        claim(folder, comparison)
         runs = comparison.jobs(folder)
         done = [job for job in runs if ended(job)]
         there = {job.key for job in done}
         missing = [job for job in runs if job.key not in there]
-        with display(progress, comparison, runs, done) as audience:
-            pool = Pool(comparison, folder, audience, () if held is None else (held,))
-            completed = pool.run(missing, min(jobs or cores(), max(1, len(missing))))
+        handles = () if held is None else (held,)
+        with Pool(comparison, folder, handles) as pool, display(progress, comparison, runs, done) as audience:
+            completed = pool.run(missing, jobs or cores(), audience)
         board = Board(folder, render=render, keep=keep)
         board.save()
     if not completed:
         count = sum(ended(job) for job in runs)
         raise KeyboardInterrupt(f"{count} of {len(runs)} runs are done; the same call goes on from there ({folder})")
     return board
-
-
-def _claim(folder: Path, comparison: Comparison) -> None:
-    """Take a new or empty folder for this comparison, or check that it holds this very comparison."""
-    here, path = comparison.record(), folder / EXPERIMENT
-    there = _experiment(path)
-    if there is not None:
-        refuse_other_comparison(folder, there, here)
-        if there["seeds"] != here["seeds"]:
-            write_json(path, {**there, "seeds": sorted({*there["seeds"], *here["seeds"]})})
-        return
-    others = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
-    if strange := [name for name in others if name not in OWN or not {"runs", TRIALS} & {*others}]:
-        raise RecordError(f"{folder} holds other files ({', '.join(strange[:3])}). Give a new or empty folder.")
-    alone = comparison.jobs(folder) if comparison.protocol is None else []  # arms are no strategies
-    for job in alone:  # what experiment.json would have said, each run says of itself
-        if (job.folder / RUN).exists():
-            plan = Plan(job.ground.task, job.candidate.strategy, job.seed, job.candidate.label, comparison.device)
-            refuse_other(job.folder, read_run(job.folder), plan.record(), SAME)
-    write_json(path, here)
-
-
-def _experiment(path: Path) -> dict[str, Any] | None:
-    """What a folder says of itself; None where the file is missing or, with a warning, damaged."""
-    if not path.exists():
-        return None
-    try:
-        return read_json(path)
-    except RecordError as error:
-        warnings.warn(f"{error.args[0].partition('. ')[0]}. It is made again; the runs are kept.", stacklevel=4)
-        path.rename(path.with_name(DAMAGED_EXPERIMENT))
-        return None

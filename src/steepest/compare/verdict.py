@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from steepest.compare.statistics.student import ALPHA, POWER, seeds_needed
+
 Record = Mapping[str, Any]
+MANY = 100
+"""Seeds that hardly anybody runs."""
 
 
 def figure(value: float | None, digits: int = 3) -> str:
@@ -75,7 +79,25 @@ def _best(name: str, task: Record) -> str:
         False: "the interval covers zero: not separable." if covers else corrected,
         None: "too few seeds to tell this from luck; take at least 3, better 5.",
     }[against["separable"]]
-    return f"{head}, {by}: {said}{_others(ranked)}{_gap(best, task)}{_lost(rows)}"
+    return f"{head}, {by}: {said}{_more_seeds(against)}{_others(ranked)}{_gap(best, task)}{_lost(rows)}"
+
+
+def _more_seeds(against: Record) -> str:
+    """How many seeds would tell first and second apart, if they differ by as much as it looks.
+
+    >>> _more_seeds({"separable": False, "difference": 0.1, "sd": 0.2, "n": 5, "comparisons": 1})
+    ' If they differ by as much as it looks, 34 seeds would show it in 80 % of cases.'
+    """
+    if against["separable"] is not False or not against.get("sd"):
+        return ""
+    needed = seeds_needed(abs(against["difference"]) / against["sd"], alpha=ALPHA / max(1, against["comparisons"]))
+    if needed is None or needed > MANY:
+        return f" If they differ, then by so little that it would take more than {MANY} seeds to show it."
+    if needed <= against["n"]:
+        return ""
+    return f" If they differ by as much as it looks, {needed} seeds would show it in {POWER:.0%} of cases.".replace(
+        "%", " %"
+    )
 
 
 def _others(ranked: Sequence[Record]) -> str:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from steepest.core.noise import BLOCK, mix, normal
+from steepest.core.noise import BLOCK, mix, normal, normals
 
 N = 300_000
 
@@ -72,3 +72,22 @@ def test_torchs_generator_is_not_touched() -> None:
     before = torch.get_rng_state()
     normal(torch.zeros(100), 1)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_stack_draws_what_its_tensors_draw(dtype: torch.dtype) -> None:
+    places = torch.tensor([5.0, 0.0, 31.0], dtype=torch.float64)
+    for shape in ((7,), (4, 6), (2 * BLOCK + 3,)):
+        like = torch.zeros(3, *shape, dtype=dtype)
+        for column, each in ((places, places.tolist()), (2, (2, 2, 2))):
+            drawn = [normal(x, 9, 1, place) for x, place in zip(like, each, strict=True)]
+            assert torch.equal(normals(like, 9, 1, column), torch.stack(drawn))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_words_and_torchs_whole_numbers_draw_the_same(dtype: torch.dtype) -> None:
+    """Under vmap, and on other devices, the words are int64 tensors: the same numbers to the last bit."""
+    places = torch.tensor([5.0, 0.0, 31.0])
+    for n in (7, 2 * BLOCK + 3):
+        like = torch.zeros(3, n, dtype=dtype)
+        assert torch.equal(torch.vmap(lambda x, k: normal(x, 9, k))(like, places), normals(like, 9, places))

@@ -36,6 +36,7 @@ class Cohort:
         self.n = len(team.slots)
         self.t = t = int(team.states[0]["step"]) + 1
         self.memory = list(plan.memory)
+        self.apart = {i for i, _ in plan.apart}
         if plan.own:
             first = [team.states[0][name] for name in plan.numbers]
             own = rebuild(tuple(plan.memory[i] for i in plan.own), first)
@@ -51,16 +52,18 @@ class Cohort:
             if link.measures():  # its sums are not known yet
                 self.k.append(link.scalars(t))
             else:
-                k, self.memory[i] = link.combine(t, self.memory[i], ())
+                k, self.memory[i] = self._combined(i, ())
                 self.k.append(k)
 
     def combine(self, i: int, sums: Sequence[Any]) -> None:
         """Give a link its sums: numbers, or columns where it sums over single tensors."""
+        self.k[i], self.memory[i] = self._combined(i, sums)
+
+    def _combined(self, i: int, sums: Sequence[Any]) -> tuple[Any, Any]:
         link, past = self.chain.links[i], self.memory[i]
-        if link.reach == "tensor":
-            self.k[i], self.memory[i] = columns.combine(link, self.t, past, sums, self.n)
-        else:
-            self.k[i], self.memory[i] = link.combine(self.t, past, sums)
+        if (link.reach == "tensor" and link.measures()) or i in self.apart:
+            return columns.combine(link, self.t, past, sums, self.n)
+        return link.combine(self.t, past, sums)
 
     def metrics(self, i: int, sums: Sequence[Any]) -> dict[str, float]:
         """What a link knows about the step; the mean over the tensors where it looks at each alone."""

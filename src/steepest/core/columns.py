@@ -51,6 +51,24 @@ def rows(values: Any, n: int) -> Iterator[Any]:
     return (rebuild(values, own) for own in zip(*columns, strict=True)) if columns else iter([values] * n)
 
 
+def some(values: Any, places: Sequence[int]) -> Any:
+    """A nested tuple with columns, for some of the tensors.
+
+    >>> some((0.5, (column([1, 2, 3]),)), [2, 0])
+    (0.5, (tensor([3., 1.], dtype=torch.float64),))
+    """
+    return rebuild(values, [x[places] if isinstance(x, Tensor) and x.ndim else x for x in flatten(values)])
+
+
+def one(values: Any, place: int) -> Any:
+    """A nested tuple with columns, for one of the tensors.
+
+    >>> one((0.5, (column([1, 2, 3]),)), 2)
+    (0.5, (3.0,))
+    """
+    return rebuild(values, [float(x[place]) if isinstance(x, Tensor) and x.ndim else x for x in flatten(values)])
+
+
 def matrix(values: Any, n: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """A nested tuple with columns as one row of numbers a tensor.
 

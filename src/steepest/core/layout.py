@@ -32,7 +32,7 @@ class Layout:
     alike: tuple[str, ...]
     """The numbers that tensors must have in common to share their scalars."""
     apart: tuple[tuple[int, tuple[str, ...]], ...]
-    """Links that sum over single tensors and keep numbers, with the names of those: each tensor has its own."""
+    """Links of which each tensor has its own numbers, with the names of those: they sum over it, or know its place."""
     classes: tuple[str, ...]
     """What the links are called."""
 
@@ -67,7 +67,7 @@ def layout(chain: Chain) -> Layout:
                 own.append(i)
                 new = named(i, link.start()._fields, link.torch_names)
                 numbers += new
-                if link.measures() and link.reach == "tensor":
+                if link.reach == "tensor" if link.measures() else "place" in link.start()._fields:
                     apart.append((i, tuple(new)))
                 else:
                     alike += new

@@ -92,6 +92,8 @@ class Rule:
     stands around, as the last link that ``marks`` saw it."""
     marks: ClassVar[bool] = False
     """True when the gradient that comes in here is the one that ``reads_gradient`` speaks of."""
+    reads_columns: ClassVar[bool] = False
+    """True when :meth:`stacked` takes columns in ``k``: float64 vectors with one value for each of the stack."""
     arbitrary: ClassVar[frozenset[str]] = frozenset()
     """State fields that rounding may turn altogether (eigenvectors of equal eigenvalues): executors need not agree."""
     transparent: ClassVar[bool] = False
@@ -160,7 +162,10 @@ class Rule:
         raise NotImplementedError(f"{type(self).__name__} does not define update")
 
     def stacked(self, g: Tensor, s: Any, p: Tensor, k: Any) -> tuple[Any, Any]:
-        """:meth:`update` for tensors stacked along a new first axis that share ``k``; a rule may know a faster way."""
+        """:meth:`update` for tensors stacked along a new first axis that share ``k``; a rule may know a faster way.
+
+        One that ``reads_columns`` finds there what each has of its own (:mod:`steepest.core.columns`).
+        """
         if self.scope == "element":
             whole: tuple[Any, Any] = self.update(g, s, p, k)
             return whole

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from steepest.core.noise import normal
+from steepest.core.noise import normal, normals
 from steepest.core.piece import piece
 from steepest.core.rule import Nothing, Rule, Scalar, hyper, rule
 from steepest.core.scalar import sqrt
@@ -38,6 +38,7 @@ class GradientNoise(Rule):
     """
 
     scope: ClassVar[Literal["element", "tensor"]] = "tensor"
+    reads_columns: ClassVar[bool] = True
 
     eta: Scalar = hyper(0.01, "[0, inf)")
     gamma: Scalar = hyper(0.55, "[0, inf)")
@@ -60,6 +61,9 @@ class GradientNoise(Rule):
 
     def update(self, g: Any, s: Nothing, p: Any, k: K) -> tuple[Any, Nothing]:
         return g + k.sigma * normal(g, k.seed, k.t, k.place).to(g.dtype), s
+
+    def stacked(self, g: Any, s: Nothing, p: Any, k: K) -> tuple[Any, Nothing]:
+        return g + k.sigma * normals(g, k.seed, k.t, k.place).to(g.dtype), s
 
 
 @piece("gradient")

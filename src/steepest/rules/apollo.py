@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from steepest.core.chain import Chain, chain
-from steepest.core.noise import normal
+from steepest.core.noise import normal, normals
 from steepest.core.piece import piece
 from steepest.core.rule import Rule, Scalar, hyper, rule
 from steepest.rules.betas import pair
@@ -77,6 +77,7 @@ class Apollo(Rule):
     each: Literal["channel", "tensor"] = "channel"
 
     scope: ClassVar[Literal["element", "tensor"]] = "tensor"
+    reads_columns: ClassVar[bool] = True
     ndim_min: ClassVar[int] = 2
 
     class State(NamedTuple):
@@ -126,21 +127,30 @@ class Apollo(Rule):
         ), memory
 
     def update(self, g: Any, s: State, p: Any, k: K) -> tuple[Any, State]:
-        if not g.numel():
-            return g, s
-        x = as_matrix(g)
-        rows, columns = x.shape
-        x = x if rows >= columns else x.mT  # channels are rows
-        P = normal(s.P, k.seed, k.draw, k.place).to(g.dtype) / math.sqrt(len(s.P)) if k.refresh else s.P
+        u, s = self.lengthened(as_matrix(g), s, k, normal)
+        return u.reshape(g.shape), s
+
+    def stacked(self, g: Tensor, s: State, p: Tensor, k: K) -> tuple[Tensor, State]:
+        u, s = self.lengthened(g.flatten(2), s, k, normals)
+        return u.reshape(g.shape), s
+
+    def lengthened(self, G: Tensor, s: State, k: K, draw: Callable[..., Tensor]) -> tuple[Tensor, State]:
+        """The step on a matrix or on a stack of them."""
+        if not G.numel():
+            return G, s
+        wide = G.shape[-2] < G.shape[-1]
+        x = G.mT if wide else G  # channels are rows
+        P = draw(s.P, k.seed, k.draw, k.place).to(G.dtype) / math.sqrt(s.P.shape[-2]) if k.refresh else s.P
         R = x @ P.mT
         m = k.beta1 * s.m + k.beta1_rest * R
         v = k.beta2 * s.v + k.beta2_rest * (R * R)
         dims = (-1,) if self.each == "channel" else (-2, -1)
         y = x * ratio(length(m / (torch.sqrt(v) + k.eps), dims), length(R, dims))
-        norm = length(y, (-2, -1)).reshape(())
-        n = torch.where(s.n > 0, torch.minimum(norm, k.growth * s.n), norm)
+        norm = length(y, (-2, -1))
+        last = s.n.reshape(norm.shape)
+        n = torch.where(last > 0, torch.minimum(norm, k.growth * last), norm)
         u = (k.step * ratio(n, norm)) * y
-        return (u if rows >= columns else u.mT).reshape(g.shape), self.State(m, v, P, n)
+        return u.mT if wide else u, self.State(m, v, P, n.reshape(s.n.shape))
 
 
 def length(x: Tensor, dims: tuple[int, ...]) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from steepest.core.chain import Chain, chain
-from steepest.core.noise import normal
+from steepest.core.noise import normal, normals
 from steepest.core.piece import piece
 from steepest.core.rule import Nothing, Rule, Scalar, hyper, rule
 from steepest.core.scalar import sqrt
@@ -41,6 +41,7 @@ class Langevin(Rule):
     """
 
     scope: ClassVar[Literal["element", "tensor"]] = "tensor"
+    reads_columns: ClassVar[bool] = True
 
     lr: Scalar = hyper(default=1e-3, bounds="[0, inf)")
     temperature: Scalar = hyper(default=1e-4, bounds="[0, inf)")
@@ -64,6 +65,9 @@ class Langevin(Rule):
 
     def update(self, g: Any, s: Nothing, p: Any, k: K) -> tuple[Any, Nothing]:
         return k.lr * g - k.sigma * normal(g, k.seed, k.t, k.place).to(g.dtype), s
+
+    def stacked(self, g: Any, s: Nothing, p: Any, k: K) -> tuple[Any, Nothing]:
+        return k.lr * g - k.sigma * normals(g, k.seed, k.t, k.place).to(g.dtype), s
 
 
 @piece("rule")

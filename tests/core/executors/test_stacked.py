@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from steepest import rules
 from steepest.core.chain import Chain, Mark, chain
+from steepest.core.columns import column, one
 from steepest.core.executors import Executors, Native, Reference, Slot, Stacked
 from steepest.core.executors.stacked import MOST, SMALL, stacks
 from steepest.core.layout import layout_of
@@ -18,7 +19,7 @@ from steepest.core.optimizer import Optimizer
 from steepest.core.piece import piece
 from steepest.core.rule import Rule, rule
 from steepest.core.trace import flatten, rebuild
-from steepest.gradients import clip_norm, nonfinite
+from steepest.gradients import clip_norm, gradient_noise, nonfinite
 from steepest.rules import LearningRate, WeightDecay
 from steepest.rules.sgd import HeavyBall
 
@@ -99,8 +100,8 @@ def test_what_is_stacked() -> None:
 def test_a_stack_has_a_limit() -> None:
     n = MOST // SMALL
     links = chain(Whitened())
-    one = slots_of([(SMALL // 4, 4)], chain(LearningRate()))[0]
-    assert [len(stack) for stack in stacks([one] * (n + 1))] == [n, 1]
+    slot = slots_of([(SMALL // 4, 4)], chain(LearningRate()))[0]
+    assert [len(stack) for stack in stacks([slot] * (n + 1))] == [n, 1]
     assert not links.elementwise
 
 
@@ -232,7 +233,9 @@ def test_chains_of_every_form(links: Chain, shape: tuple[int, int], count: int) 
 def test_an_own_way_for_stacks_is_the_rule_on_each() -> None:
     own = [kind for kind in vars(rules).values() if isinstance(kind, type) and issubclass(kind, Rule)]
     own = [kind for kind in own if kind.stacked is not Rule.stacked]
-    assert {"Adafactor", "CAME", "Orthogonalize", "ParameterScale", "SM3"} <= {kind.__name__ for kind in own}
+    assert {"Adafactor", "CAME", "Orthogonalize", "ParameterScale", "SM3", "Langevin", "Apollo"} <= {
+        kind.__name__ for kind in own
+    }
     for kind, shape in itertools.product(
         own, [(4, 3), (3, 4), (1, 5), (2, 3, 4), (4, 2, 3, 3), (5,), (1,), (), (0, 3)]
     ):
@@ -245,9 +248,40 @@ def test_an_own_way_for_stacks_is_the_rule_on_each() -> None:
         stack = rebuild(ones[0], [torch.stack(column) for column in zip(*map(flatten, ones), strict=True)])
         for t in range(1, 12):
             g = torch.randn((6, *shape), generator=make, dtype=torch.float64)
-            k = link.scalars(t)
+            k = link.scalars(t) if link.measures() else link.combine(t, link.start(), ())[0]
+            if link.reads_columns:  # each has its place, in no order
+                k = k._replace(place=column([4, 0, 2, 9, 1, 7]))
             u, stack = link.stacked(g, stack, p, k)
             for i, x in enumerate(ones):
-                want, ones[i] = link.update(g[i], x, p[i], k)
+                want, ones[i] = link.update(g[i], x, p[i], one(k, i))
                 for a, b in zip(flatten((u, stack)), flatten((want, ones[i])), strict=True):
                     torch.testing.assert_close(a[i], b, rtol=1e-10, atol=1e-10, msg=f"{link} on {shape}, step {t}")
+
+
+@pytest.mark.parametrize("size", [6, 300], ids=["stacked", "alone"])
+@pytest.mark.parametrize(
+    "pieces", [(), (gradient_noise,), (gradient_noise, clip_norm)], ids=["rule", "noise", "noise, norm"]
+)
+def test_tensors_that_differ_by_their_place_step_together(size: int, pieces: tuple[Any, ...]) -> None:
+    """Noise of their own, whatever else stands in the chain: bit for bit as one by one."""
+
+    def run(executor: Any) -> tuple[list[Tensor], Optimizer]:
+        make = torch.Generator().manual_seed(0)
+        params = [nn.Parameter(torch.randn(size, 5, generator=make)) for _ in range(6)]
+        setting = {"lr": 0.1, "temperature": 0.5, "weight_decay": 0.0, "noise_seed": 0}
+        with_defaults = [(kind, kind.bind((), {})) for kind in pieces]
+        opt = Optimizer(params, {"sgld": rules.sgld}, setting, gradients=with_defaults, executor=executor)
+        for t in range(3):
+            for i, p in enumerate(params):
+                p.grad = None if (t, i) == (1, 2) else torch.randn(p.shape, generator=make)
+            opt.step()
+        return [p.detach() for p in params], opt
+
+    (got, opt), (want, _) = run("auto"), run("reference")
+    for a, b in zip(got, want, strict=True):
+        if clip_norm in pieces:  # sums agree to rounding
+            torch.testing.assert_close(a, b)
+        else:
+            assert torch.equal(a, b)
+    assert len({state["place"] for state in opt.state.values()}) == 6
+    assert all(isinstance(state["place"], float) for state in opt.state.values())

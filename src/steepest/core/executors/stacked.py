@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from steepest.core import columns
 from steepest.core.chain import Chain
 from steepest.core.executors.base import Executor, Slot, Sums, compute_dtype, keep, part, store
 from steepest.core.executors.reference import lifted
@@ -37,6 +38,8 @@ class Stacked(Executor):
         choose: Finds the executor of an elementwise chain.
     """
 
+    reads_columns = True
+
     def __init__(self, choose: Callable[[Chain, Slot], Executor]) -> None:
         self.choose = choose
         self.heads: dict[Any, Head] = {}
@@ -48,6 +51,7 @@ class Stacked(Executor):
 
     @torch.no_grad()
     def measure(self, chain: Chain, links: Sequence[int], slots: Sequence[Slot]) -> Sums:
+        _divide(slots)
         head = elementwise_head(chain)
         early = [i for i in links if i < head]
         late = [i for i in links if i >= head]
@@ -67,6 +71,8 @@ class Stacked(Executor):
 
     @torch.no_grad()
     def update(self, chain: Chain, slots: Sequence[Slot]) -> None:
+        if not all(reads_columns(chain, k) for k in {id(slot.k): slot.k for slot in slots}.values()):
+            _divide(slots)
         stop = elementwise_tail(chain)
         front = Chain(chain.links[:stop])
         least = FEW if any(map(mapped, front)) else 2
@@ -96,10 +102,10 @@ class Stacked(Executor):
         like = slots[0].state[start:stop]
         first = len(flatten(slots[0].state[:start]))
         last = first + len(flatten(like))
-        columns = list(zip(*[x.tensors[first:last] for x in slots], strict=True))
-        s = rebuild(like, [_stack(column).to(dtype) for column in columns])
-        u, new = _mapped(Chain(chain.links[start:stop]), g, s, p, slots[0].k[start:stop])
-        for column, value in zip(columns, flatten(new), strict=True):
+        kept = list(zip(*[x.tensors[first:last] for x in slots], strict=True))
+        s = rebuild(like, [_stack(column).to(dtype) for column in kept])
+        u, new = _mapped(Chain(chain.links[start:stop]), g, s, p, _numbers_of(slots)[start:stop])
+        for column, value in zip(kept, flatten(new), strict=True):
             if value.numel():
                 torch._foreach_copy_(column, value.unbind())
         return u.to(dtype)
@@ -170,6 +176,33 @@ def mapped(link: Rule) -> bool:
     return link.reads_gradient or (link.scope == "tensor" and type(link).stacked is Rule.stacked)
 
 
+def reads_columns(chain: Chain, k: Any) -> bool:
+    """Whether those links of which each tensor has its own numbers can step a stack of tensors together."""
+    own = [link for link, k_i in zip(chain, k, strict=True) if columns.divided(k_i)]
+    together = all(link.reads_columns and link.scope == "tensor" for link in own)
+    return together and not (own and any(link.reads_gradient for link in chain))
+
+
+def _divide(slots: Sequence[Slot]) -> None:
+    """Give each slot numbers of its own where there are columns of them."""
+    known: dict[int, tuple[Any, list[Any]]] = {}
+    for slot in slots:
+        k = slot.k
+        if id(k) not in known:
+            known[id(k)] = k, list(columns.rows(k, n)) if (n := columns.divided(k)) else []
+        own = known[id(k)][1]
+        slot.k = own[slot.row] if own else k
+
+
+def _own(slot: Slot) -> Any:
+    return columns.one(slot.k, slot.row) if columns.divided(slot.k) else slot.k
+
+
+def _numbers_of(slots: Sequence[Slot]) -> Any:
+    k = slots[0].k
+    return columns.some(k, [slot.row for slot in slots]) if columns.divided(k) else k
+
+
 def stacks(slots: Sequence[Slot]) -> Iterator[list[Slot]]:
     """Slots that one call can serve: the same shapes, layouts, dtypes and scalars, and not too many entries."""
     alike: dict[Any, list[Slot]] = defaultdict(list)
@@ -185,16 +218,16 @@ def stacks(slots: Sequence[Slot]) -> Iterator[list[Slot]]:
 
 def _alone(chain: Chain, slot: Slot) -> None:
     g, s, p = lifted(slot, compute_dtype(slot))
-    u, new = chain.update(g, s, p, slot.k)
+    u, new = chain.update(g, s, p, _own(slot))
     store(slot, p - u, flatten(new))
 
 
 def _together(chain: Chain, slots: Sequence[Slot]) -> None:
-    columns = [list(column) for column in zip(*[(x.p, x.g, *x.tensors) for x in slots], strict=True)]
+    kept = [list(column) for column in zip(*[(x.p, x.g, *x.tensors) for x in slots], strict=True)]
     dtype = compute_dtype(slots[0])
-    p, g, *tensors = (torch.stack(column).to(dtype) for column in columns)
-    u, new = _mapped(chain, g, rebuild(slots[0].state, tensors), p, slots[0].k)
-    for column, value in zip([columns[0], *columns[2:]], [p - u, *flatten(new)], strict=True):
+    p, g, *tensors = (torch.stack(column).to(dtype) for column in kept)
+    u, new = _mapped(chain, g, rebuild(slots[0].state, tensors), p, _numbers_of(slots))
+    for column, value in zip([kept[0], *kept[2:]], [p - u, *flatten(new)], strict=True):
         torch._foreach_copy_(column, list(value))
 
 
@@ -215,7 +248,7 @@ def _direction(front: Chain, slot: Slot) -> Tensor:
     kind, n = kind_of(slot), len(front.links)
     g, s, p = lifted(slot, kind.dtype)
     u: Tensor
-    u, new = front.update(g, s[:n], p, slot.k[:n])
+    u, new = front.update(g, s[:n], p, _own(slot)[:n])
     values = flatten(new)
     if u.untyped_storage().data_ptr() in kind.memory:
         u = u.clone()  # it is about to be overwritten

@@ -59,6 +59,13 @@ class Watch:
             return f"loss stayed above {bound:.4g}, {FACTOR:g} times its start, for {PATIENCE} steps up to step {step}"
         return None
 
+    def calm(self, loss: float) -> bool:
+        """Whether a step that was not skipped needs no closer look: then this is all that :meth:`see` would do."""
+        if self.initial is None or not abs(loss) <= FACTOR:
+            return False
+        self.skips = self.high = 0
+        return True
+
     def summary(self) -> str:
         """What a finished run has to say about its skipped steps; empty when there were none."""
         if not self.skipped:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +25,7 @@ from steepest.core.step import StepRefused, _called
 from steepest.core.trace import flatten, rebuild
 from steepest.core.wrapper import Wrapper
 from steepest.fleet.members import Lane
-from steepest.fleet.numbers import NotAlike, Numbers, agrees, link_of, row_of, table
+from steepest.fleet.numbers import NotAlike, Numbers, agrees, link_of, row_of
 from steepest.fleet.squad import Gradients, Squad
 from steepest.fleet.stack import Stack
 
@@ -105,6 +105,9 @@ class Part:
         self.own = dict(zip(self.plan.own, rebuild(form, columns), strict=True))
         self.memory: list[Any] = []
         self.k: list[Any] = []
+        self.now: Any = 1
+        self._whole: list[Tensor | None] = []
+        self._rows: list[Tensor | None] = []
         self.native = self._native(squad)
         self.loops: dict[Any, Loop] = {}
 
@@ -122,6 +125,14 @@ class Part:
         p = self.p[j][0]
         state = rebuild(self.states[j], [s[0] for s in flatten(self.states[j])])
         return Slot(p, p, state)
+
+    def rows(self, squad: Abreast, gradients: Gradients) -> list[Tensor | None]:
+        """The gradients of these members alone."""
+        whole = [gradients.get(name) for name in self.names]
+        if not self._whole or not all(map(operator.is_, whole, self._whole)):
+            low, high = squad.low, squad.low + self.members
+            self._whole, self._rows = whole, [None if g is None else g[low:high] for g in whole]
+        return self._rows
 
     def time(self) -> Any:
         """The step that comes: a number where all agree, else one for each tensor of each member."""
@@ -233,27 +244,35 @@ class Loop:
         self.entries = int(self.rows[:, 0].sum())
         self.members = np.arange(m)
         self.tensors = np.array(present)
+        self.addresses = (self.rows.ctypes.data, self.start.ctypes.data)
+        self.places: list[tuple[int, int]] = []  # of the gradients
+        self.numbers = np.empty((m, len(part.names), 0))
+        self.partial: Array = np.empty((int(self.start[-1]), 0))
 
     def __call__(self, gradients: Sequence[Tensor | None], k: Any, terms: int = 0) -> Array | None:
         """Run over everything; with ``terms``, the sums as (members, tensors, terms)."""
         part, m, n = self.part, self.part.members, len(self.present)
-        numbers = table(k, m, len(part.names))
-        width = numbers.shape[2]
-        offsets = (self.members[None, :] * len(part.names) + self.tensors[:, None]) * width
-        self.rows[:, 1] = offsets.reshape(-1)
-        for a, j in enumerate(self.present):
-            g = gradients[j]
-            assert g is not None
-            self.rows[a * m : (a + 1) * m, 3] = g.data_ptr() + self.members * (g.stride(0) * g.element_size())
-        partial = np.empty((int(self.start[-1]), terms)) if terms else None
-        out = None if partial is None else partial.ctypes.data
-        data = numbers.ctypes.data if numbers.size else None
-        if data is None:
-            data = ctypes.addressof(ctypes.c_double(0.0))
-        self.kernel.run(n * m, self.rows.ctypes.data, data, self.start.ctypes.data, out, Threads.count(self.entries))
-        if partial is None:
+        leaves = flatten(tuple(k))
+        if self.numbers.shape[2] != len(leaves) or not leaves:
+            self.numbers = np.zeros((m, len(part.names), max(1, len(leaves))))
+            row = self.members[None, :] * len(part.names) + self.tensors[:, None]
+            self.rows[:, 1] = (row * self.numbers.shape[2]).reshape(-1)
+        for c, leaf in enumerate(leaves):
+            self.numbers[:, :, c] = leaf.numpy() if isinstance(leaf, Tensor) else leaf
+        given = [g for j in self.present if (g := gradients[j]) is not None]
+        places = [(g.data_ptr(), g.stride(0) * g.element_size()) for g in given]
+        if places != self.places:
+            for a, (at, stride) in enumerate(places):
+                self.rows[a * m : (a + 1) * m, 3] = at + self.members * stride
+            self.places = places
+        if terms and self.partial.shape[1] != terms:
+            self.partial = np.empty((len(self.partial), terms))
+        rows, start = self.addresses
+        out = self.partial.ctypes.data if terms else None
+        self.kernel.run(n * m, rows, self.numbers.ctypes.data, start, out, Threads.count(self.entries))
+        if not terms:
             return None
-        sums = np.add.reduceat(partial, self.start[:-1], axis=0)[:, self.kernel.place]
+        sums = np.add.reduceat(self.partial, self.start[:-1], axis=0)[:, self.kernel.place]
         return sums.reshape(n, m, -1).transpose(1, 0, 2)
 
 
@@ -293,20 +312,18 @@ class Abreast(Squad):
 
     @torch.no_grad()
     def step(self, gradients: Gradients, losses: Tensor) -> None:
-        low, high = self.low, self.low + self.members
         chains = self.numbers.chains(self.steps.tolist())
         self.lr = self.numbers.rate
         own: list[list[Tensor | None]] = []
         rounds = 0
         for part, chain in zip(self.parts, chains, strict=True):
-            column = [gradients.get(name) for name in part.names]
-            own.append([None if g is None else g[low:high] for g in column])
+            own.append(part.rows(self, gradients))
             part.memory = list(part.plan.memory)
             for i, past in part.own.items():
                 part.memory[i] = past
             for i in part.plan.shared:
                 part.memory[i] = self.shared[link_key(part.method, part.plan, i, self.prefix)]
-            t = part.time()
+            t = part.now = part.time()
             part.k = []
             for i, link in enumerate(chain.links):
                 if link.measures():
@@ -384,7 +401,7 @@ class Abreast(Squad):
             sums_i = [torch.from_numpy(np.ascontiguousarray(total[:, :, n])) for n in range(total.shape[2])]
             if "loss" in link.needs:
                 sums_i.append(losses[self.low : self.low + m].double().cpu()[:, None])
-            part.k[i], part.memory[i] = link.combine(part.time(), part.memory[i], sums_i)
+            part.k[i], part.memory[i] = link.combine(part.now, part.memory[i], sums_i)
             self.seen.append((number, i, over, link, part.k[i], sums_i))
             if type(link).accepts is not Rule.accepts and over not in asked:
                 asked.add(over)
@@ -467,6 +484,10 @@ class Abreast(Squad):
         if self.refused[row]:
             found["skipped"] = 1.0
         return found
+
+    @property
+    def calm(self) -> bool:
+        return not self.refusals and not self.refused.any()
 
     def skipped(self, lane: Lane) -> bool:
         return bool(self.refused[self.row[lane.number]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -39,6 +39,14 @@ def column(values: Sequence[Any]) -> Any:
     raise NotAlike(f"{first!r} beside {next(v for v in values if v != first)!r}")
 
 
+class Recipe(NamedTuple):
+    """How a chain follows the schedules: for each link, the fields that are a base value times a factor."""
+
+    chain: Chain
+    scaled: dict[int, list[tuple[str, Any, str]]]
+    rate: tuple[Any, str | None] | None
+
+
 class Numbers:
     """What the members' optimizers hold as numbers, and the chains that are made of them at each step.
 
@@ -60,20 +68,31 @@ class Numbers:
         ]
         self._last: tuple[Any, list[Chain]] | None = None
         self.rate: Any = None
+        self._recipes: dict[Any, Recipe | None] = {}
+        self._schedulers: list[Any] = []
+        self._kinds: list[int] = []
+        known: dict[Any, int] = {}
+        for optimizer in optimizers:
+            scheduler: Any = optimizer.scheduler
+            alike = None if scheduler is None else (scheduler.schedules, scheduler.clock)
+            if alike not in known:
+                known[alike] = len(known)
+                self._schedulers.append(scheduler)
+            self._kinds.append(known[alike])
+        self._stateful = any(x.stateful for s in self._schedulers if s is not None for x in s.schedules)
 
     def factors(self, steps: Sequence[int]) -> dict[str, Any]:
         """What the schedules say for each member's step: a number where all agree, else a column."""
-        seen: dict[Any, Mapping[str, float]] = {}
-        said: list[Mapping[str, float]] = []
-        for optimizer, t in zip(self.optimizers, steps, strict=True):
-            scheduler: Any = optimizer.scheduler
-            if scheduler is None:
-                said.append({})
-                continue
-            alike = (scheduler.schedules, scheduler.clock, tuple(scheduler.states), t)
-            if alike not in seen:
-                seen[alike] = scheduler.factors(t)
-            said.append(seen[alike])
+        if not self._stateful and min(steps) == max(steps):
+            own = [{} if s is None else s.factors(steps[0]) for s in self._schedulers]
+            if len(own) == 1:
+                return dict(own[0])
+            said = [own[kind] for kind in self._kinds]
+        else:
+            said = [
+                {} if o.scheduler is None else o.scheduler.factors(t)
+                for o, t in zip(self.optimizers, steps, strict=True)
+            ]
         names = dict.fromkeys(itertools.chain.from_iterable(said))
         return {name: column([float(f.get(name, 1.0)) for f in said]) for name in names}
 
@@ -82,9 +101,59 @@ class Numbers:
         factors = self.factors(steps)
         if self._last is not None and _same(self._last[0], factors):
             return self._last[1]
-        made = [self._chain(i, factors) for i in range(len(self._groups))]
+        made = [self._moved_chain(i, factors) for i in range(len(self._groups))]
         self._last = (factors, made)
         return made
+
+    def _moved_chain(self, i: int, factors: Mapping[str, Any]) -> Chain:
+        """The chain of a group; where schedules only scale fields of its links, without assembling it again."""
+        if any(not isinstance(f, float) or f == 0 for f in factors.values()):
+            return self._chain(i, factors)
+        key = (i, *factors)
+        if key not in self._recipes:
+            self._recipes[key] = self._recipe(i, list(factors))
+        recipe = self._recipes[key]
+        if recipe is None:
+            return self._chain(i, factors)
+        links = list(recipe.chain.links)
+        for n, fields in recipe.scaled.items():
+            links[n] = dataclasses.replace(links[n], **{f: base * factors[name] for f, base, name in fields})  # type: ignore[type-var]
+        if i == 0 and recipe.rate is not None:
+            base, name = recipe.rate
+            self.rate = base if name is None else base * factors[name]
+        return Chain(tuple(links))
+
+    def _recipe(self, i: int, names: Sequence[str]) -> Recipe | None:
+        """Which fields are a hyperparameter times a factor, found by moving the factors twice."""
+        probes = [
+            {name: 0.61 + 0.01 * n for n, name in enumerate(names)},
+            {name: 0.37 / (1 + n) for n, name in enumerate(names)},
+        ]
+        before = self.rate
+        one, two = (self._chain(i, probe) for probe in probes)
+        self.rate = before
+        bases: list[tuple[Any, str]] = []
+        for name in names:
+            if (found := _find(self._groups[i], name)) is not None:
+                value = self._groups[i][found[0]]
+                bases.append((value if found[1] is None else value[found[1]], name))
+            bases += [(base[name], name) for _, base in (*self._gradients, *self._wrappers) if name in base]
+        scaled: dict[int, list[tuple[str, Any, str]]] = {}
+        if one.structure != two.structure:
+            return None
+        for n, (a, b) in enumerate(zip(one.links, two.links, strict=True)):
+            for field in vars(a):
+                x, y = getattr(a, field), getattr(b, field)
+                if _equal(x, y):
+                    continue
+                fits = [(v, m) for v, m in bases if _equal(v * probes[0][m], x) and _equal(v * probes[1][m], y)]
+                if not fits:
+                    return None
+                scaled.setdefault(n, []).append((field, *fits[0]))
+        rate = self._groups[i].get("lr")
+        moved = (_find(self._groups[i], name) for name in names)
+        scales = [name for name, found in zip(names, moved, strict=True) if found == ("lr", None)]
+        return Recipe(one, scaled, None if rate is None else (rate, scales[0] if scales else None))
 
     def _chain(self, i: int, factors: Mapping[str, Any]) -> Chain:
         first = self.optimizers[0]

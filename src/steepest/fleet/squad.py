@@ -47,6 +47,11 @@ class Squad(ABC):
     def skipped(self, lane: Lane) -> bool:
         """Whether the member's last step was refused."""
 
+    @property
+    def calm(self) -> bool:
+        """Whether it is known that no member's last step was refused."""
+        return False
+
     def problem(self, lane: Lane) -> str | None:
         """Why a member's strategy stops the run, if it does."""
         return self.refusals.get(lane.number)

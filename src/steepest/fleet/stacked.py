@@ -93,13 +93,15 @@ class Stacked:
         values = losses.tolist()
         share = 1 / len(self.active)
         wall, cpu = (time.perf_counter() - wall) * share, (time.process_time() - cpu) * share
+        calm = {id(squad) for squad in self.squads if squad.calm}
         due = []
         for lane, loss in zip(self.active, values, strict=True):
             state = lane.run.state
             state.seconds += wall
             state.cpu_seconds += cpu
             state.step += 1
-            self._note(lane, loss)
+            if state.step % lane.every == 0 or id(lane.squad) not in calm or not state.watch.calm(loss):
+                self._note(lane, loss)
             if not lane.problem and (state.step % lane.interval == 0 or state.step == lane.steps):
                 due.append(lane)
         if due:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from steepest.core.lbfgs import LBFGS
 from steepest.core.piece import ArgumentError
 from steepest.fit import fit
-from steepest.strategy import parse
+from steepest.strategy import StrategyError, parse
 
 torch.set_num_threads(1)
 
@@ -112,3 +112,9 @@ def test_bad_arguments_are_refused() -> None:
         parse("lbfgs()").optimizer([p]).step()
     with pytest.raises(ArgumentError, match="matrix takes a rule such as adamw"):
         parse("partition(matrix=lbfgs(), rest=adamw())").optimizer(nn.Linear(2, 2))
+
+
+def test_it_has_its_own_guard_and_no_other() -> None:
+    assert parse("lbfgs | nonfinite").optimizer(nn.Linear(2, 1), steps=3)
+    with pytest.raises(StrategyError, match=r"cannot run nonfinite\(action='raise'\)\. Leave it out"):
+        parse("lbfgs | nonfinite('raise')")

@@ -181,6 +181,8 @@ def test_floats_come_back_to_the_last_bit(bound: float) -> None:
         ("partition(matrix=clip_norm)", ArgumentError, "matrix takes a rule such as adamw(lr=0.001), got clip_norm()"),
         ("sgd(nesterov=true)", StrategySyntaxError, "there is no 'true'. Did you mean True?"),
         ("adamw | cosine(on=lr)", StrategySyntaxError, "a word is written in quotes, 'lr'"),
+        ("adan | cosine(on=beta3)", StrategySyntaxError, "a word is written in quotes, 'beta3'"),
+        ("sgd | linear(on=rho)", StrategySyntaxError, "a word is written in quotes, 'rho'"),
         ("adamw | step", ArgumentError, "on='lr'): missing a required argument: 'every'"),
         ("partition()", ArgumentError, "needs at least one of matrix, kernel"),
         ("partition(matrix=adamv)", UnknownName, "no rule 'adamv'. Did you mean 'adamw'?"),

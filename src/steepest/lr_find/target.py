@@ -88,7 +88,13 @@ def target(strategy: Strategy, over: str) -> Target:
         names = list(dict.fromkeys(name for name, _, _ in known))
         raise RangeError(f"no piece of {strategy} has a number {over!r}. {did_you_mean(over, names)}")
     piece, path = found[0]
-    return Target(strategy, over, piece, path, _accepts(piece, path, 0.5) and not _accepts(piece, path, 1.0))
+    goal = Target(strategy, over, piece, path, _accepts(piece, path, 0.5) and not _accepts(piece, path, 1.0))
+    if _accepts(piece, path, goal.value + 1) and not _accepts(piece, path, goal.value + 0.5):
+        raise RangeError(
+            f"{over!r} of {piece} is a count, of which there is none between {goal.value:g} and {goal.value + 1:g}; "
+            "lr-find halves intervals. Hold a few counts against each other instead: steepest compare, or steepest tune."
+        )
+    return goal
 
 
 def numbers(piece: Piece) -> Iterator[tuple[str, Path]]:

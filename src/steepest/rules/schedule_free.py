@@ -17,7 +17,53 @@ from steepest.rules.weight_decay import WeightDecay
 
 
 @rule
-class ScheduleFree(Rule):
+class _Averaging(Rule):
+    """What the forms of Schedule-Free share: all but how they begin."""
+
+    lr: Scalar = hyper(default=1e-3, bounds="[0, inf)")
+    beta: Scalar = hyper(default=0.9, bounds="(0, 1)")
+    r: Scalar = hyper(default=0.0, bounds="[0, inf)")
+    lr_power: Scalar = hyper(default=2.0, bounds="[0, inf)")
+
+    class State(NamedTuple):
+        z: Tensor
+
+    class Memory(NamedTuple):
+        weight_sum: Scalar
+        lr_max: Scalar
+
+    class K(NamedTuple):
+        s: Scalar
+        c: Scalar
+        rest: Scalar
+
+    def init(self, p: Tensor) -> State:
+        return self.State(p.clone())
+
+    def start(self) -> Memory:
+        return self.Memory(0.0, 0.0)
+
+    def warmup(self, t: Scalar) -> Scalar:
+        """The factor of step ``t``."""
+        raise NotImplementedError
+
+    def combine(self, t: Scalar, memory: Memory, sums: Any) -> tuple[K, Memory]:
+        s = self.warmup(t)
+        lr_max = maximum(s * self.lr, memory.lr_max)
+        weight = t**self.r * lr_max**self.lr_power
+        total = memory.weight_sum + weight
+        c = where(total > 0, weight / where(total > 0, total, 1.0), 0.0)
+        return self.K(s, c, s * (1 - self.beta + self.beta * c)), self.Memory(total, lr_max)
+
+    def update(self, g: Any, s: State, p: Any, k: K) -> tuple[Any, State]:
+        return k.c * (p - s.z) + k.rest * g, self.State(s.z - k.s * g)
+
+    def evaluated(self, p: Tensor, s: State, t: int) -> Tensor:
+        return (p - (1 - self.beta) * s.z) / self.beta
+
+
+@rule
+class ScheduleFree(_Averaging):
     r"""Take gradients between the point that steps and the average of where it has been; evaluate at the average.
 
     With the update :math:`g_t` (learning rate included) computed at :math:`y_t`, the parameters while training:
@@ -54,51 +100,14 @@ class ScheduleFree(Rule):
         ([1.0], [1.0], [1.0])
     """
 
-    lr: Scalar = hyper(default=1e-3, bounds="[0, inf)")
-    beta: Scalar = hyper(default=0.9, bounds="(0, 1)")
-    r: Scalar = hyper(default=0.0, bounds="[0, inf)")
-    lr_power: Scalar = hyper(default=2.0, bounds="[0, inf)")
     warmup_steps: Scalar = hyper(default=0.0, bounds="[0, inf)")
 
-    class State(NamedTuple):
-        z: Tensor
-
-    class Memory(NamedTuple):
-        weight_sum: Scalar
-        lr_max: Scalar
-
-    class K(NamedTuple):
-        s: Scalar
-        c: Scalar
-        rest: Scalar
-
-    def init(self, p: Tensor) -> State:
-        return self.State(p.clone())
-
-    def start(self) -> Memory:
-        return self.Memory(0.0, 0.0)
-
     def warmup(self, t: Scalar) -> Scalar:
-        """The factor of step ``t``."""
         return minimum(1.0, t / maximum(self.warmup_steps, 1.0))
-
-    def combine(self, t: Scalar, memory: Memory, sums: Any) -> tuple[K, Memory]:
-        s = self.warmup(t)
-        lr_max = maximum(s * self.lr, memory.lr_max)
-        weight = t**self.r * lr_max**self.lr_power
-        total = memory.weight_sum + weight
-        c = where(total > 0, weight / where(total > 0, total, 1.0), 0.0)
-        return self.K(s, c, s * (1 - self.beta + self.beta * c)), self.Memory(total, lr_max)
-
-    def update(self, g: Any, s: State, p: Any, k: K) -> tuple[Any, State]:
-        return k.c * (p - s.z) + k.rest * g, self.State(s.z - k.s * g)
-
-    def evaluated(self, p: Tensor, s: State, t: int) -> Tensor:
-        return (p - (1 - self.beta) * s.z) / self.beta
 
 
 @rule
-class ScheduleFreeRAdam(ScheduleFree):
+class ScheduleFreeRAdam(_Averaging):
     r"""Schedule-Free with RAdam's rectification in place of a warm-up of chosen length.
 
     .. math::
@@ -109,7 +118,6 @@ class ScheduleFreeRAdam(ScheduleFree):
         beta: As in :class:`ScheduleFree`.
         r: As in :class:`ScheduleFree`.
         lr_power: As in :class:`ScheduleFree`.
-        warmup_steps: Not used.
         beta2: Weight of the past in the squared gradient of the rule in front. Unitless, in [0, 1).
 
     Shapes: any. Memory: 4 bytes a parameter.
@@ -204,5 +212,5 @@ def schedule_free_radam(
         RMSprop(beta2, eps, debias=True),
         WeightDecay(weight_decay),
         LearningRate(lr),
-        ScheduleFreeRAdam(lr, beta, r, lr_power, 0.0, beta2),
+        ScheduleFreeRAdam(lr, beta, r, lr_power, beta2),
     )

@@ -11,6 +11,10 @@ from steepest.core.lbfgs import LBFGS
 from steepest.core.partition import label
 from steepest.core.piece import Piece, piece
 from steepest.core.rule import Bounds
+from steepest.gradients import nonfinite
+
+SKIP = nonfinite()
+"""What it does by itself: a step into the void is taken back."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class QuasiNewton:
     def refuses(self, others: Iterable[Piece]) -> str | None:
         """Why it cannot run with other pieces of a strategy, if so."""
         for other in others:
-            if other.role in ("gradient", "wrapper", "groups", "precision") and other.name != "nonfinite":
+            if other.role in ("gradient", "wrapper", "groups", "precision") and other != SKIP:
                 return f"lbfgs makes its steps from several gradients and cannot run {other}. Leave it out."
         return None
 

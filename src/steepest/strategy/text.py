@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import ast
 import math
+from functools import cache
 from typing import Any
 
 from steepest.core.errors import HyperparameterError, SteepestError, UnknownName, edits, nearest, unknown
 from steepest.core.piece import ArgumentError, Kind, Piece
 from steepest.strategy.table import table
-from steepest.strategy.value import Strategy, StrategyError
-
-HYPERPARAMETERS = ("lr", "momentum", "beta1", "beta2", "eps", "weight_decay", "max_norm")
-"""What ``on=`` is usually given: such a word is a name without quotes, not a piece misspelt."""
+from steepest.strategy.value import Strategy, StrategyError, numbers
 
 LONGEST = 10_000
 """Characters; a strategy is a line, not a file."""
@@ -136,7 +134,7 @@ class _Reader:
             case ast.Name(id=word) if word.capitalize() in ("True", "False", "None"):
                 raise self.wrong(f"there is no {word!r}. Did you mean {word.capitalize()}?", node)
             case ast.Name(id=word) if word not in table() and (
-                word in HYPERPARAMETERS or nearest(word, table()) is None
+                word in _hyperparameters() or nearest(word, table()) is None
             ):
                 raise self.wrong(f"{word!r} is no piece; a word is written in quotes, {word!r}", node)
             case ast.Name() | ast.Call():
@@ -167,6 +165,14 @@ class _Reader:
             start = len(raw[: place.col_offset].decode(errors="ignore"))
             end = len(raw[: place.end_col_offset].decode(errors="ignore")) if place.end_col_offset else start + 1
         return f"    {self.text}\n    {' ' * start}{'^' * max(1, end - start)}"
+
+
+@cache
+def _hyperparameters() -> frozenset[str]:
+    """What ``on=`` may be given: such a word is a name without quotes, not a piece misspelt."""
+    kinds = [kind for kind in table().values() if kind.role in ("rule", "gradient", "wrapper")]
+    defaults = [{name: p.default for name, p in kind.signature.parameters.items()} for kind in kinds]
+    return frozenset(name for row in zip(kinds, defaults, strict=True) for name in numbers(*row))
 
 
 def _operands(tree: ast.expr) -> list[ast.expr]:

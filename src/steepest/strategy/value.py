@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ParamSpec
 
@@ -203,10 +203,15 @@ def movable(piece: Piece) -> list[str]:
     >>> movable(lion())
     ['lr', 'beta1', 'beta2', 'weight_decay']
     """
+    return numbers(piece.kind, dict(piece.arguments))
+
+
+def numbers(kind: Kind[..., Any], arguments: Mapping[str, Any]) -> list[str]:
+    """:func:`movable` of a kind with arguments that need not make a piece."""
     found: list[str] = []
-    for name, value in piece.arguments:
-        of = str(piece.kind.signature.parameters[name].annotation)
-        if "float" not in of and (piece.role == "wrapper" or "int" in of.replace("|", " ").split()):
+    for name, value in arguments.items():
+        of = str(kind.signature.parameters[name].annotation)
+        if "float" not in of and (kind.role == "wrapper" or "int" in of.replace("|", " ").split()):
             continue  # how many places, steps or batches there are stays as it is
         if isinstance(value, Piece):
             found.extend(n for n in movable(value) if n not in found)

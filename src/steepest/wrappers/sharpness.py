@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from steepest.core.chain import chain
+from steepest.core.entry import as_real
 from steepest.core.executors import Executor, Executors, Slot
 from steepest.core.rule import Rule
 from steepest.core.wrapper import Closure, Wrapper
@@ -96,12 +97,8 @@ def _slot(p: Tensor, climb: Rule) -> Slot:
     """A parameter with its gradient in the same layout, and room for where it started."""
     g = p.grad
     assert g is not None
-    real, g = _real(p), _real(g.resolve_conj())
+    real, g = as_real(p.detach()), as_real(g.detach().resolve_conj())
     if g.is_neg() or g.stride() != real.stride():
         g = torch.empty_like(real, dtype=g.dtype).copy_(g)
     state: Any = climb.State
     return Slot(real, g, (state(torch.empty_like(real)),))
-
-
-def _real(t: Tensor) -> Tensor:
-    return torch.view_as_real(t.detach()) if t.is_complex() else t.detach()

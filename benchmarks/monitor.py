@@ -1,16 +1,17 @@
 """What watching costs: the time of a training run with each preset over that of the same run without a monitor.
 
-    python benchmarks/monitor.py
+    python benchmarks/monitor.py [--out benchmarks/results/monitor.json] [--repeats N]
 
 Runs are interleaved, on one thread, in one process, and measured in CPU time, which a busy machine spares; a run is as
-long as is said, with the first probes inside. The
-least of the repeats counts. Written to benchmarks/results/monitor.json.
+long as is said, with the first probes inside. The least of the repeats counts.
 """
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +26,6 @@ from steepest.monitor.writers import Records
 
 STEPS = {"digits-mlp": 1500, "digits-cnn": 300, "char-transformer": 120}
 STRATEGY = "adamw(lr=1e-3) | clip_norm(1)"
-REPEATS = 2
-OUT = Path(__file__).parent / "results" / "monitor.json"
 
 
 def run(name: str, preset: str, kind: str, folder: Path) -> tuple[float, dict[str, Any]]:
@@ -58,16 +57,18 @@ def run(name: str, preset: str, kind: str, folder: Path) -> tuple[float, dict[st
 
 
 def main() -> None:
-    """Measure and write."""
-    import tempfile
-
+    """Measure, print, and keep the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--repeats", type=int, default=2)
+    args = parser.parse_args()
     torch.set_num_threads(1)
     measured: dict[str, Any] = {}
     for kind in ("steepest", "torch"):
         for name, steps in STEPS.items():
             seconds: dict[str, list[float]] = {}
             said: dict[str, Any] = {}
-            for repeat in range(REPEATS):
+            for repeat in range(args.repeats):
                 for preset in ("off", *PRESETS):
                     with tempfile.TemporaryDirectory() as folder:
                         took, told = run(name, preset, kind, Path(folder))
@@ -81,7 +82,10 @@ def main() -> None:
                 "percent": {p: 100 * (min(seconds[p]) / alone - 1) for p in PRESETS},
                 "own percent": {p: 100 * (said[p]["overhead"] or 0.0) for p in PRESETS},
             }
-    OUT.write_text(json.dumps({"machine": {**machine(), **versions()}, "overhead": measured}, indent=1) + "\n")
+    if args.out:
+        args.out.write_text(json.dumps({"machine": {**machine(), **versions()}, "overhead": measured}, indent=1) + "\n")
+    else:
+        print("nothing is kept: --out FILE writes the figures")
 
 
 if __name__ == "__main__":

@@ -60,6 +60,10 @@ PEERS = {
 """Distributions and the module in each that holds its optimizers."""
 FEWEST, MOST, FIRST = 3, 25, 2
 """Timed steps of a row at least and at most, after the first ones, which build kernels and state."""
+GROUPS: dict[tuple[str, str], dict[str, Any]] = {
+    ("pytorch_optimizer", "apollo"): {"rank": 256, "update_proj_gap": 200, "scale": 1.0, "projection_type": "std"},
+}
+"""What a peer takes with its parameters and not by itself: without a rank its APOLLO is AdamW."""
 ARGUMENTS = (
     "lr",
     "betas",
@@ -101,7 +105,8 @@ def variants(package: str, cls: Any, ours: dict[str, Any]) -> Iterator[tuple[str
     takes = inspect.signature(cls).parameters
     given = {n: v for n, v in ours.items() if n in takes and n in ARGUMENTS}
     if package != "torch":
-        yield package, lambda params: cls(params, **given)
+        own = GROUPS.get((package, plain(cls.__name__)), {})
+        yield package, lambda params: cls([{"params": params, **own}], **given)
         return
     yield "torch", lambda params: cls(params, **given)
     if "foreach" in takes:
@@ -240,6 +245,8 @@ def main() -> None:
         print(f"  not measured: {what}: {why}")
     if args.out:
         args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    else:
+        print("nothing is kept: --out FILE writes the figures")
 
 
 if __name__ == "__main__":

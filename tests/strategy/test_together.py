@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any
+
 import pytest
 from torch import nn
 
+from steepest.core.about import about
 from steepest.core.errors import SteepestError
 from steepest.strategy import StrategyError, parse
-from steepest.strategy.table import names
+from steepest.strategy.table import names, table
 from steepest.wrappers.behind import WrapperError
 
 
@@ -41,8 +46,33 @@ def test_no_wrapper_stands_there_twice(name: str) -> None:
         parse(f"adamw | {name} | {name}")
 
 
-@pytest.mark.parametrize("rule", [name for name in names("rule") if name not in ("partition", "muon", "normuon")])
-@pytest.mark.parametrize("wrapper", names("wrapper"))
+RULES = [name for name in names("rule") if name not in ("partition", "muon", "normuon")]
+
+
+def pairs() -> Iterator[Any]:
+    """Every rule under one wrapper of each kind, every wrapper over one rule of each kind; the others are slow."""
+    wrappers, rules = _first(names("wrapper"), _wraps), _first(RULES, _family)
+    for rule, wrapper in itertools.product(RULES, names("wrapper")):
+        few = wrapper in wrappers or rule in rules
+        yield pytest.param(rule, wrapper, marks=() if few else pytest.mark.slow)
+
+
+def _first(known: list[str], kind: Callable[[str], Hashable]) -> set[str]:
+    """The first of each kind."""
+    return set({kind(name): name for name in reversed(known)}.values())
+
+
+def _wraps(name: str) -> Hashable:
+    """Where a wrapper stands, and what it takes to run."""
+    built = table()[name]().build()
+    return built.distance, built.needs_closure, built.spares
+
+
+def _family(name: str) -> Hashable:
+    return about(table()[name]).family
+
+
+@pytest.mark.parametrize(("rule", "wrapper"), list(pairs()))
 def test_what_is_accepted_makes_an_optimizer(rule: str, wrapper: str) -> None:
     try:
         strategy = parse(f"{rule} | {wrapper}")

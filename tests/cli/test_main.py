@@ -1,6 +1,15 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
 import steepest as front
+
+SRC = str(Path(__file__).resolve().parents[2] / "src")
 
 
 def test_alone_it_shows_help_with_examples(steepest) -> None:
@@ -37,3 +46,17 @@ def test_no_colour_and_no_folding_when_not_a_terminal(shell) -> None:
     assert sum(line.startswith("adamw ") for line in out.splitlines()) == 1
     names = [line.split()[0] for line in out.splitlines()[2:] if line.strip()]
     assert "lion" in names and all(not line.startswith(" ") for line in out.splitlines()[2:])
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_an_output_that_has_no_such_character(tmp_path: Path, encoding: str) -> None:
+    """A curve is then a row of question marks, and the command does what it is asked to."""
+    done = subprocess.run(
+        [sys.executable, "-m", "steepest.cli", "plot-schedule", "cosine", "--steps", "9", "--out", "s.html"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": SRC, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0 and done.stderr == b""
+    assert b"plot: s.html" in done.stdout and b"?" in done.stdout

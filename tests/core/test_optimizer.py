@@ -374,3 +374,22 @@ def test_reprs_and_signatures_help() -> None:
     assert "arXiv:1711.05101" in (AdamW.__doc__ or "")
     assert "weight_decay: 0.01" in repr(AdamW(model().parameters()))
     assert isinstance(AdamW(model().parameters()), Optimizer)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_parameter_that_is_listed_twice_is_stepped_once(named: bool) -> None:
+    """Tied weights in the parameters of two modules; torch's own step would go twice as far."""
+
+    def run(times: int) -> tuple[Tensor, dict[str, Any]]:
+        p, q = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+        listed = [q, *[p] * times]
+        opt = AdamW([(f"n{i}", x) for i, x in enumerate(listed)] if named else listed, lr=0.1)
+        for _ in range(3):
+            p.grad = torch.ones(3)
+            opt.step()
+        return p.detach(), opt.state_dict()["param_groups"][0]
+
+    with pytest.warns(UserWarning, match="1 of the 3 parameters of a group are there already.*stepped once"):
+        twice = run(2)
+    once = run(1)
+    assert torch.equal(twice[0], once[0]) and twice[1] == once[1]

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a run failed, 2 the command cannot be carried out as given
 from __future__ import annotations
 
 import functools
+import io
 import os
 import shlex
 import sys
@@ -51,6 +52,13 @@ def console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     folded = stream.isatty() or "COLUMNS" in os.environ
     return Console(stderr=stderr, width=None if folded else WIDE, highlight=False, emoji=False)
+
+
+def writable() -> None:
+    """Let what the encoding of the output lacks (bars, curves, ±) print as ``?``, rather than end the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
 
 
 def say(text: str, style: str = "") -> None:

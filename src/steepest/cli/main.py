@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from steepest.cli.console import guarded, settings, warn
+from steepest.cli.console import guarded, settings, warn, writable
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -80,6 +80,7 @@ _register()
 
 def main() -> None:
     """Run the command line. ``--debug`` may stand anywhere; it also shows where a warning comes from."""
+    writable()
     if "--debug" not in sys.argv:
         warnings.showwarning = lambda message, *_, **__: warn(message)
     app(args=sorted(sys.argv[1:], key=lambda word: word != "--debug"))

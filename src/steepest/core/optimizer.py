@@ -66,6 +66,24 @@ def _find(group: Mapping[str, Any], name: str) -> tuple[str, int | None] | None:
     return None
 
 
+def _once(params: Any) -> Any:
+    """The parameters of a group without those that stand there again (tied weights), which is said."""
+    if not isinstance(params, (list, tuple)):
+        return params
+    found: dict[int, Any] = {}
+    for item in params:
+        found.setdefault(id(item[1] if isinstance(item, tuple) and len(item) == 2 else item), item)
+    again = len(params) - len(found)
+    if again:
+        warnings.warn(
+            f"{again} of the {len(params)} parameters of a group are there already (tied weights?): each tensor is "
+            "stepped once. torch.optim would step it each time that it is listed.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return list(found.values())
+
+
 def apart(factors: Mapping[str, float]) -> dict[str, Callable[[str], float | None]]:
     """For each hyperparameter, the factor that it has in a piece: those on its name times those on the piece's.
 
@@ -208,7 +226,7 @@ class Optimizer(torch.optim.Optimizer):
             if name not in known and not name.startswith("initial_"):
                 raise TypeError(f"{method} takes no argument {name!r} in a group. {did_you_mean(name, known - LABELS)}")
         param_group = {**self._likewise(method, param_group), **param_group}
-        param_group["params"] = self._named_alike(param_group["params"])
+        param_group["params"] = _once(self._named_alike(param_group["params"]))
         super().add_param_group(param_group)
         try:
             given = {id(p) for p in self.param_groups[-1]["params"]}

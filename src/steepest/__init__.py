@@ -11,7 +11,7 @@ What stands at this door:
 
 - every piece and every recipe, as a function that returns a strategy: ``st.adamw(lr=1e-3)``, ``st.transformer()``;
 - :func:`parse` and :class:`Strategy`, :class:`Task`, and the verbs :func:`fit`,
-  :func:`compare`, :func:`landscape`, :func:`lr_find` and :func:`monitor`;
+  :func:`compare`, :func:`recommend`, :func:`landscape`, :func:`lr_find` and :func:`monitor`;
 - :func:`space`, a strategy with ranges in it (:func:`log`, :func:`near_one`, :func:`choice`), and
   :func:`default_space`, the usual one around a strategy;
 - :class:`Precision`, in what weights and state are kept, and :func:`bytes_per_parameter`, what that costs;
@@ -48,6 +48,7 @@ __all__ = [
     "normalization",
     "optim",
     "parse",
+    "recommend",
     "report",
     "rules",
     "schedules",
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from steepest.landscape import landscape
     from steepest.lr_find import lr_find
     from steepest.monitor import monitor
+    from steepest.recommend import recommend
     from steepest.strategy import Strategy, parse
     from steepest.strategy.dimension import choice, log, near_one
     from steepest.strategy.front import *  # noqa: F403
@@ -94,6 +96,7 @@ _ROOMS = (
     "monitor",
     "normalization",
     "optim",
+    "recommend",
     "report",
     "rules",
     "schedules",
@@ -103,7 +106,7 @@ _ROOMS = (
 )
 
 
-_VERBS = ("compare", "fit", "landscape", "lr_find", "monitor")
+_VERBS = ("compare", "fit", "landscape", "lr_find", "monitor", "recommend")
 """Rooms named after their one function."""
 
 
@@ -119,7 +122,8 @@ class _Verb(ModuleType):
     """A room named after its one function. ``st.fit(...)`` calls it; ``from steepest.fit import ...`` still works."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.__name__ == "steepest.compare":  # the rooms below do not know report: it is handed in here
+        # the rooms below do not know report: it is handed in here
+        if self.__name__ in ("steepest.compare", "steepest.recommend"):
             kwargs.setdefault("render", _render)
         return self._function(*args, **kwargs)
 

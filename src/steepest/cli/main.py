@@ -19,6 +19,8 @@ steepest compare digits-cnn -s cnn -s "adamw(lr=3e-3) | warmup_cosine(warmup=0.0
 
 steepest compare my_module:my_task -s cnn -s "adam(lr=1e-3)" --seeds 5 --out runs/mine
 
+steepest recommend digits-cnn --budget 5m
+
 steepest train digits-cnn -s cnn --out runs/one ; steepest train --resume runs/one
 
 steepest lr-find digits-mlp -s "adamw" ; steepest landscape rosenbrock -s "adam(lr=0.1)" -s "sgd(lr=1e-3)"
@@ -66,12 +68,14 @@ def _register() -> None:
     from steepest.cli.list import list_
     from steepest.cli.lr_find import lr_find
     from steepest.cli.plot_schedule import plot_schedule
+    from steepest.cli.recommend import recommend
     from steepest.cli.report import report
     from steepest.cli.show import show
     from steepest.cli.train import train
     from steepest.cli.watch import watch
 
-    for verb in (compare, bench, train, watch, report, doctor, list_, show, plot_schedule, landscape, lr_find):
+    asking = (list_, show, plot_schedule, landscape, lr_find)
+    for verb in (compare, bench, recommend, train, watch, report, doctor, *asking):
         app.command(verb.__name__.strip("_").replace("_", "-"))(guarded(verb))
 
 

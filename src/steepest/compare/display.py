@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TextIO
 
@@ -25,6 +25,9 @@ ROWS = 24
 
 class Silent:
     """Shows nothing, and counts nothing."""
+
+    heading: Callable[[], str] | None = None
+    """A line above everything else, asked anew whenever it is shown."""
 
     def __enter__(self) -> Silent:
         return self
@@ -152,6 +155,8 @@ class Lines(Scores):
         print(text, file=self._stream, flush=True)
 
     def __enter__(self) -> Lines:
+        if self.heading is not None:
+            self._say(self.heading())
         if self.before:
             self._say(f"{self.before} of {self.total} runs are there already")
         return self
@@ -245,6 +250,8 @@ class LiveTable(Scores):
             f"{self.finished}/{self.total} runs, {len(self.running)} running",
             f"about {duration(left)} left" if left is not None else "",
         )
+        if self.heading is not None:
+            return Group(Text(self.heading(), style="bold"), table, foot)
         return Group(table, foot)
 
 
@@ -259,9 +266,17 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def display(wanted: bool, comparison: Comparison, jobs: Sequence[Job], done: Sequence[Job]) -> Silent:
+def display(
+    wanted: bool,
+    comparison: Comparison,
+    jobs: Sequence[Job],
+    done: Sequence[Job],
+    heading: Callable[[], str] | None = None,
+) -> Silent:
     """What suits the error stream: a live table on a terminal, lines in a file or a pipe, nothing if not wanted."""
     if not wanted:
         return Silent()
     console = Console(stderr=True)
-    return LiveTable(comparison, jobs, done, console) if console.is_terminal else Lines(comparison, jobs, done)
+    shown = LiveTable(comparison, jobs, done, console) if console.is_terminal else Lines(comparison, jobs, done)
+    shown.heading = heading
+    return shown

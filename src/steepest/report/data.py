@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from steepest.core.errors import RecordError
-from steepest.core.records import EXPERIMENT, FINDINGS, METRICS, RESULT, RUN, SUMMARY, slug
+from steepest.core.records import EXPERIMENT, FINDINGS, METRICS, RECOMMENDATION, RESULT, RUN, SUMMARY, slug
 from steepest.report.curves import Array, Curve
 
 Status = Literal["finished", "diverged", "failed", "stopped", "unfinished", "missing"]
@@ -93,6 +93,8 @@ class Records:
     settings: Mapping[str, Any]
     problems: tuple[str, ...]
     findings: Mapping[str, Any] | None = None
+    recommendation: Mapping[str, Any] | None = None
+    """What was tried and rejected before the runs that are shown."""
 
     def of(self, task: Task, strategy: Strategy | None = None) -> list[Run]:
         """Runs of a task (and a strategy), by strategy and then by seed."""
@@ -300,4 +302,5 @@ def load(folder: str | Path) -> Records:
         settings=settings,
         problems=tuple(problems),
         findings=findings,
+        recommendation=read_json(root / RECOMMENDATION, problems),
     )

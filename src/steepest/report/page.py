@@ -22,6 +22,7 @@ from steepest.report.html import Child, Html, element, script_json
 from steepest.report.notes import clipping_notes, notes
 from steepest.report.opening import header, legend, title, verdict
 from steepest.report.raw import raw
+from steepest.report.rejected import rejected
 from steepest.report.settings import settings
 from steepest.report.style import FONT, TEMPLATES
 from steepest.report.tables import clipping, leaderboard, lost_runs, overview, with_marks
@@ -71,6 +72,7 @@ def page(records: Records) -> str:
             _section("findings", "What stands out", findings(records)),
             _section("all-tasks", "All tasks", overview(records)),
             _section("suite", "Over the whole suite", _suite(records, figures)),
+            _section("rejected", "What was rejected before", rejected(records)),
             [_task(records, task, f"task-{i}", points, figures) for i, task in enumerate(records.tasks, start=1)],
             _section("budget", "Where the budget went", budgets(records)),
             _section("lost", "Runs that did not finish", lost_runs(records)),

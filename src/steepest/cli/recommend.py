@@ -1,0 +1,91 @@
+"""``steepest recommend``: which strategy to take for a task, within a budget."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from steepest.cli.console import Stopped, command, complain, explain, say
+from steepest.cli.device import Device
+from steepest.core.errors import RecordError
+from steepest.core.records import slug
+
+if TYPE_CHECKING:
+    from steepest.recommend import Recommendation
+
+
+def recommend(
+    task: Annotated[str, typer.Argument(help="A task, by name or as my_module:my_task.", show_default=False)],
+    strategies: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--strategy",
+            "-s",
+            help="A strategy or a space, as text; once for each. The usual ones for the model if none is given.",
+            metavar="TEXT",
+            show_default=False,
+        ),
+    ] = None,
+    budget: Annotated[str, typer.Option(help="Time (5m, 90s, 1h30m) or runs ('40 runs'); never exceeded.")] = "5m",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Length of a run; the task's own if not given.", show_default=False)
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; one for each core if not given.", show_default=False)
+    ] = None,
+    device: Device = "cpu",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the records; the same command goes on in the same folder.", show_default=False),
+    ] = None,
+) -> None:
+    """Try many strategies on short complete schedules, reject the worse ones, and prove the winner on fresh seeds.
+
+    Where the last two cannot be told apart the cheaper one is recommended. Ctrl-C keeps what is done and says what is
+    best so far; the same command goes on from there, with a larger budget too.
+    """
+    from steepest.recommend import recommend as run
+    from steepest.report import render
+
+    said = [task, *(word for text in strategies or () for word in ("-s", text))]
+    length = ["--steps", str(steps)] if steps is not None else []
+    length += ["--device", device] if device != "cpu" else []
+    folder = out or Path("runs") / slug(" ".join(["recommend", *said, *length]))
+
+    def again(budget: str) -> str:
+        return command("recommend", *said, "--budget", budget, *length, "--out", str(folder))
+
+    try:
+        options = {"steps": steps, "jobs": jobs, "device": device, "out": folder}
+        found = run(task, strategies or None, budget=budget, render=render, **options)  # type: ignore[arg-type]
+    except KeyboardInterrupt as stop:
+        raise Stopped(f"stopped {stop or ': what is finished is kept'}. Go on with: {again(budget)}") from None
+    if sys.stdout.isatty():
+        found.table()
+    else:
+        say(found.table(show=False).rstrip())
+    say("")
+    if found.board is not None:
+        try:
+            say(f"report: {found.report(folder / 'report.html')}", "bold")
+        except (RecordError, OSError, ModuleNotFoundError) as error:
+            complain(f"the report was not written ({explain(error)}). Try: {command('report', str(folder))}")
+    say(f"next:   {_next(found, task, length, again, budget)}", "dim")
+    if found.strategy is None:
+        raise typer.Exit(1)
+
+
+def _next(found: Recommendation, task: str, length: list[str], again: Callable[[str], str], budget: str) -> str:
+    """What to do with the answer: train with it, or go on where the budget was too short for one."""
+    from steepest.recommend import Budget
+
+    if found.board is None:
+        more = Budget.read(budget)
+        return again(str(Budget(2 * more.amount, more.unit)))
+    if found.strategy is None:
+        return "lower the learning rates, or see above what went wrong"
+    return command("train", task, "-s", found.strategy, *length, "--out", "runs/best")

@@ -43,18 +43,19 @@ def test_a_member_that_diverges_leaves_the_others_alone() -> None:
         assert_near(weights(runs[k]), weights(alone[k]))
 
 
+class Spiky(nn.Module):
+    """Gives a gradient that is not a number on some batches of some members."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = networks.perceptron()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        spike = (x[0, 0] > 1.5).to(x.dtype) if self.training else x.new_zeros(())
+        return self.body(x) / (1 - spike)
+
+
 def test_a_refused_step_touches_one_member_only() -> None:
-    class Spiky(nn.Module):
-        """Gives a gradient that is not a number on one batch of one member."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = networks.perceptron()
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            spike = (x[0, 0] > 1.5).to(x.dtype) if self.training else x.new_zeros(())
-            return self.body(x) / (1 - spike)
-
     task = dataclasses.replace(networks.task("perceptron", steps=80), model=Spiky)
     text = "adamw(lr=1e-3) | cosine | clip_norm(1.0)"
     with pytest.warns(RuntimeWarning, match="was skipped"):
@@ -172,6 +173,38 @@ def test_what_cannot_be_stacked_says_why_and_is_trained_all_the_same() -> None:
     assert [run.status for run in fleet.run()] == ["finished", "finished"]
     assert fleet.choice is not None and fleet.choice.executor != "stacked"
     assert fleet.choice.reason == "member 0: sam takes more than one gradient a step"
+
+
+def test_rules_that_ask_for_the_curvature_are_trained_apart() -> None:
+    task = networks.task("perceptron", steps=12)
+    texts = ["sophia(lr=0.01)", "sgd(lr=0.1)"]
+    with pytest.raises(StackError, match="member 0: sophia asks for estimates of the curvature, and a stack gives one"):
+        Fleet(task, texts, executor="stacked").run()
+    fleet = Fleet(task, texts)
+    runs = fleet.run()
+    assert fleet.choice is not None and fleet.choice.executor != "stacked" and "curvature" in fleet.choice.reason
+    alone = fit(task, texts[0], progress=False, monitor="off")
+    assert_near(weights(runs[0]), weights(alone))
+
+
+def test_several_gradients_a_step_are_refused_by_a_stack() -> None:
+    with pytest.raises(StackError, match="member 1: sam takes more than one gradient a step"):
+        Fleet(
+            networks.task("perceptron", steps=5), ["sgd(lr=0.1)", "sgd(lr=0.1) | sam(0.05)"], executor="stacked"
+        ).run()
+
+
+@pytest.mark.parametrize("rule", ["soap(lr=1e-3, every=3)", "kron(lr=1e-3)", "muon(lr=0.003, rest=adamw(lr=1e-3))"])
+def test_members_out_of_step_with_rules_that_count(rule: str) -> None:
+    task = dataclasses.replace(networks.task("perceptron", steps=30), model=Spiky)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        runs = Fleet(task, [Member(rule, seed=seed) for seed in range(3)], executor="stacked").run()
+        alone = [fit(task, rule, seed=seed, progress=False, monitor="off") for seed in range(3)]
+    skipped = [run.result["skipped_steps"] for run in runs]
+    assert skipped == [run.result["skipped_steps"] for run in alone] and len(set(skipped)) > 1
+    for a, b in zip(runs, alone, strict=True):
+        assert_near(weights(a), weights(b), 1e-4)
 
 
 def test_a_model_that_looks_at_values_is_named() -> None:

@@ -181,7 +181,7 @@ class Part:
                 if not link.reads_gradient and not any(isinstance(x, Tensor) for x in leaves):
                     g, new = link.stacked(g, s, p, own)
                 else:
-                    g, new = _mapped(link, g, s, p, own, raw)
+                    g, new = _mapped(link.update, g, s, p, own, raw if link.reads_gradient else None)
             states.append(new)
         return g, states, raw
 
@@ -195,13 +195,7 @@ class Part:
             terms = link.measure(before, s, p, self.numbers(k[i], j, ndim, g.dtype, bare=False), *extra)
         else:
             own = self.numbers(k[i], j, ndim, g.dtype, bare=True)
-            leaves = flatten(own)
-            where = rebuild(own, [0 if isinstance(x, Tensor) else None for x in leaves])
-
-            def one(g: Tensor, s: Any, p: Tensor, k: Any, raw: Tensor) -> Any:
-                return link.measure(g, s, p, k, *((raw,) if link.reads_gradient else ()))
-
-            terms = torch.vmap(one, in_dims=(0, 0, 0, where, 0))(before, s, p, own, raw)
+            terms = _mapped(link.measure, before, s, p, own, raw if link.reads_gradient else None)
         return [
             torch.as_tensor(term, dtype=torch.float64).expand_as(p).flatten(1).sum(1).cpu()
             if not isinstance(term, Tensor) or term.shape == p.shape
@@ -210,14 +204,26 @@ class Part:
         ]
 
 
-def _mapped(link: Rule, g: Tensor, s: Any, p: Tensor, k: Any, raw: Tensor) -> tuple[Tensor, Any]:
-    where = rebuild(k, [0 if isinstance(x, Tensor) else None for x in flatten(k)])
+_singly: set[Any] = set()
+"""What turned out to look at its numbers: it is computed for one member after the other where they differ."""
 
-    def one(g: Tensor, s: Any, p: Tensor, k: Any, raw: Tensor) -> Any:
-        return link.update(g, s, p, k, *((raw,) if link.reads_gradient else ()))
 
-    out: tuple[Tensor, Any] = torch.vmap(one, in_dims=(0, 0, 0, where, 0))(g, s, p, k, raw)
-    return out
+def _mapped(function: Any, g: Tensor, s: Any, p: Tensor, k: Any, raw: Tensor | None) -> Any:
+    """``function(g, s, p, k[, raw])`` for every member, where numbers of ``k`` are vectors."""
+    given = (g, s, p, k) if raw is None else (g, s, p, k, raw)
+    kind = getattr(function, "__func__", function)
+    if kind not in _singly:
+        where = rebuild(k, [0 if isinstance(x, Tensor) else None for x in flatten(k)])
+        try:
+            return torch.vmap(function, in_dims=(0, 0, 0, where, *[0] * (raw is not None)))(*given)
+        except (RuntimeError, TypeError, ValueError):
+            _singly.add(kind)  # what else is wrong with it is wrong below too
+    found = []
+    for row in range(len(g)):
+        own = rebuild(k, [float(x[row]) if isinstance(x, Tensor) else x for x in flatten(k)])
+        state = rebuild(s, [x[row] for x in flatten(s)])
+        found.append(function(g[row], state, p[row], own, *(() if raw is None else (raw[row],))))
+    return rebuild(found[0], [torch.stack(list(column)) for column in zip(*map(flatten, found), strict=True)])
 
 
 class Loop:
@@ -284,7 +290,11 @@ class Abreast(Squad):
         self.optimizers: list[Any] = [lane.run.optimizer for lane in lanes]
         self.members = len(lanes)
         self.numbers = Numbers(self.optimizers)
-        if not agrees(self.numbers, self.members):
+        try:
+            alike = agrees(self.numbers, self.members)
+        except (TypeError, ValueError, RuntimeError):
+            alike = False  # rules that take one step count, or one number, at a time
+        if not alike:
             raise NotAlike("numbers that are no vectors")
         first = self.optimizers[0]
         names = {id(p): name for name, p in lanes[0].run.model.named_parameters()}

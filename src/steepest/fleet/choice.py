@@ -17,11 +17,13 @@ from steepest.fit.plan import Plan
 from steepest.fit.state import own_random_states
 from steepest.fit.threads import threads, wanted
 from steepest.fit.training import Training
+from steepest.fleet.obstacle import obstacle
 from steepest.fleet.stacked import Stacked
 from steepest.tasks.data import to_device
 
-WARM, ROUNDS = 2, 4
-"""Steps of a stack that are not counted, and those that are."""
+WARM, ROUNDS = 3, 5
+"""Steps of a stack that are not counted (its pass is written down at the second and proven at the third), and those
+that are."""
 ALONE = 16
 """Steps of one member alone that are counted."""
 
@@ -45,22 +47,6 @@ def sizes(members: int, at_once: int) -> list[int]:
     """
     share = -(-members // at_once)
     return [share, *(size for size in (32, 16) if size < share)]
-
-
-def obstacle(plans: Sequence[Plan]) -> str | None:
-    """Why members cannot be stacked, as far as can be seen without trying."""
-    for number, plan in enumerate(plans):
-        around = getattr(plan.strategy, "role", lambda _: ())("wrapper")
-        for piece in around:
-            wrapper = piece.build()
-            if wrapper.needs_closure:
-                return f"member {number}: {piece.name} takes more than one gradient a step"
-        rule = getattr(plan.strategy, "rule", None)
-        if rule is None:
-            return f"member {number}: {plan.strategy!r} is not a strategy of pieces"
-        if rule.name == "lbfgs":
-            return f"member {number}: {rule.name} takes more than one gradient a step"
-    return None
 
 
 def measure(plans: Sequence[Plan], count: int | None) -> Choice:

@@ -24,6 +24,7 @@ from steepest.fleet.batches import StackedBatches
 from steepest.fleet.evaluation import Evaluation
 from steepest.fleet.forming import in_order, squads
 from steepest.fleet.members import Lane
+from steepest.fleet.obstacle import obstacle, unfed
 from steepest.fleet.stack import Stack, StackError
 
 
@@ -48,10 +49,12 @@ class Stacked:
         self._exit = ExitStack()
 
     def __enter__(self) -> Stacked:
+        _refuse(obstacle(self.plans))
         with ExitStack() as opening:
             opening.enter_context(own_random_states())
             for number, (plan, folder) in enumerate(zip(self.plans, self.folders, strict=True)):
                 run = opening.enter_context(Training.open(plan, folder))
+                _refuse(unfed(number, run.optimizer))
                 self.lanes.append(Lane(number, run))
             opening.enter_context(threads(self.threads or torch.get_num_threads()))
             self.active = in_order([lane for lane in self.lanes if not lane.done])
@@ -195,3 +198,11 @@ class Stacked:
             lane.squad.settle(lane)
         lane.give_random()
         return finish(lane.run, lane.problem)
+
+
+def _refuse(reason: str | None) -> None:
+    if reason is not None:
+        raise StackError(
+            f"{reason}, and a stack gives one gradient a step and nothing else. "
+            "Train it apart: Fleet(..., executor='auto') or executor='processes'."
+        )

@@ -368,3 +368,14 @@ def test_what_is_missing_is_said(made) -> None:
 def test_a_finding_of_each_rule_names_its_own_file() -> None:
     for name, look in looks().items():
         assert look.__module__.endswith(f".{name}")
+
+
+@pytest.mark.parametrize("steps", [100, 1999, 2001, 3000])
+def test_the_memory_that_is_tried_is_a_tenth_of_the_run_however_long(made, steps: int) -> None:
+    """Of a run of more than 2000 steps, beta2 rounded to two digits would be 1."""
+    strategy = "adam(betas=(0.9, 0.999999))"
+    run = read(made(strategy=strategy, steps=steps, norm=lambda t: 10.0 if t <= steps / 5 else 0.1))
+    finding = lagging_v.look(run)
+    assert finding is not None and finding.test is not None and finding.test.strategy is not None
+    beta2 = dict(parse(finding.test.strategy).rule.arguments)["betas"][1]
+    assert 1 / (1 - beta2) == pytest.approx(max(20, steps / 10), rel=0.02)

@@ -31,11 +31,10 @@ def look(run: Evidence) -> Finding | None:
     if beta2 is None or not 0 < beta2 < 1 or not run.taken:
         return None
     memory = 1 / (1 - beta2)
-    lower = rounded(1 - min(0.05, 10 / run.taken))
-    lower = 1 - rounded(1 - lower)
-    other = with_argument(run.strategy, "beta2", lambda _: round(lower, 6))
+    lower = 1 - rounded(min(0.05, 10 / run.taken))  # rounded itself, it would be 1 for a long run
+    other = with_argument(run.strategy, "beta2", lambda _: round(lower, 12))
     test = Try(
-        f"beta2={lower:g}: a memory of {1 / (1 - lower):.0f} steps", str(other) if other and lower < beta2 else None
+        f"beta2={lower:.8g}: a memory of {1 / (1 - lower):.0f} steps", str(other) if other and lower < beta2 else None
     )
     ratio = behind(run, beta2)
     if memory > MEMORY * run.taken and ratio < BEHIND:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -93,27 +94,26 @@ class AdamP(Rule):
         v = k.beta2 * s.v + k.beta2_rest * (g * g)
         ahead = k.beta1 * m + k.beta1_rest * g if self.nesterov else m
         u = (ahead * k.m_scale) / (torch.sqrt(v) * k.v_scale + k.eps)
-        decay = k.weight_decay * p
+        away: Any = k.weight_decay  # how much of p is in the direction
         if p.ndim > 1 and p.numel():
-            tall, flat = (_along(g, p, u, dims, k) for dims in (tuple(range(p.ndim)), tuple(range(1, p.ndim))))
-            found = tall[1] | flat[1]
-            u = torch.where(flat[1], flat[0], torch.where(tall[1], tall[0], u))
-            decay = torch.where(found, k.wd_ratio * decay, decay)
-        return u + decay, self.State(m, v)
+            dims = tuple(range(1, p.ndim))
+            rows = tuple((a * b).sum(dims, keepdim=True) for a, b in ((p, p), (g, g), (g, p), (p, u)))
+            (flat, share), (tall, whole) = _along(rows, p, 1, k), _along([x.sum(0, True) for x in rows], p, 0, k)
+            part = torch.where(flat, share, torch.where(tall, whole, 0.0))
+            away = torch.where(tall | flat, k.wd_ratio * k.weight_decay - part, k.weight_decay - part)
+        return u + away * p, self.State(m, v)
 
 
-def _along(g: Any, p: Any, u: Any, dims: tuple[int, ...], k: AdamP.K) -> tuple[Any, Any]:
-    """The direction without its part along ``p``, and whether the gradient has next to none along it everywhere."""
+def _along(sums: Sequence[Any], p: Any, first: int, k: AdamP.K) -> tuple[Any, Any]:
+    """Whether the gradient has next to none along ``p`` everywhere, and how often ``p`` is in the direction.
 
-    def total(x: Any) -> Any:
-        return x.sum(dims, keepdim=True)
-
-    length = torch.sqrt(total(p * p))
-    lengths = torch.clamp(length, min=k.eps) * torch.clamp(torch.sqrt(total(g * g)), min=k.eps)
-    cosine = torch.abs(total(g * p)) / lengths
-    unit = p / (length + k.eps)
-    n = math.prod(p.shape[d] for d in dims)
-    return u - unit * total(unit * u), torch.amax(cosine) < k.delta / math.sqrt(n)
+    The sums are those of :math:`p^2, g^2, g p` and :math:`p u` over the dimensions from the ``first`` on.
+    """
+    pp, gg, gp, pu = sums
+    length = torch.sqrt(pp)
+    cosine = torch.abs(gp) / (torch.clamp(length, min=k.eps) * torch.clamp(torch.sqrt(gg), min=k.eps))
+    least = k.delta / math.sqrt(math.prod(p.shape[first:]))
+    return torch.amax(cosine) < least, pu / (length + k.eps) / (length + k.eps)
 
 
 @piece("rule")

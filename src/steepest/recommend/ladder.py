@@ -71,7 +71,7 @@ def settings(first: int, rung: int) -> int:
     >>> [settings(5, rung) for rung in range(4)], settings(1, 2)
     ([5, 3, 2, 1], 1)
     """
-    return max(1, math.ceil(first / 2**rung))
+    return max(1, math.ceil(first / (1 << rung)))
 
 
 @dataclass(frozen=True)

@@ -251,7 +251,7 @@ class Loop:
         self.members = np.arange(m)
         self.tensors = np.array(present)
         self.addresses = (self.rows.ctypes.data, self.start.ctypes.data)
-        self.places: list[tuple[int, int]] = []  # of the gradients
+        self.given: Sequence[Tensor | None] = ()
         self.numbers = np.empty((m, len(part.names), 0))
         self.partial: Array = np.empty((int(self.start[-1]), 0))
 
@@ -265,12 +265,11 @@ class Loop:
             self.rows[:, 1] = (row * self.numbers.shape[2]).reshape(-1)
         for c, leaf in enumerate(leaves):
             self.numbers[:, :, c] = leaf.numpy() if isinstance(leaf, Tensor) else leaf
-        given = [g for j in self.present if (g := gradients[j]) is not None]
-        places = [(g.data_ptr(), g.stride(0) * g.element_size()) for g in given]
-        if places != self.places:
-            for a, (at, stride) in enumerate(places):
-                self.rows[a * m : (a + 1) * m, 3] = at + self.members * stride
-            self.places = places
+        if gradients is not self.given:  # the same list: the same memory
+            given = [g for j in self.present if (g := gradients[j]) is not None]
+            for a, g in enumerate(given):
+                self.rows[a * m : (a + 1) * m, 3] = g.data_ptr() + self.members * (g.stride(0) * g.element_size())
+            self.given = gradients
         if terms and self.partial.shape[1] != terms:
             self.partial = np.empty((len(self.partial), terms))
         rows, start = self.addresses

@@ -24,11 +24,11 @@ class Unfit(Exception):
     """A pass whose functions depend on values; it is found anew at every step."""
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Keeps what is called while it is active."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[tuple[Any, Any, Any, Any]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -58,7 +58,8 @@ class Tape:
         self.inputs = [x.detach() for x in inputs]
         self.outputs = pytree.tree_map_only(Tensor, Tensor.detach, outputs)
         self.kept = [call[3] for call in calls]
-        self.calls = [call for one in calls if (call := _repeatable(*one)) is not None]
+        found = [call for one in calls if (call := _repeatable(*one)) is not None]
+        self.calls = [(getattr(function, "_op", function), args, kwargs) for function, args, kwargs in found]
 
     def __call__(self, inputs: Sequence[Tensor]) -> Any:
         """Play it with other inputs; what it gives is overwritten by the next time."""
@@ -148,7 +149,7 @@ class Trace:
             (name, id(value)) for module in model.modules() for name, value in vars(module).items() if name[0] != "_"
         ]
         self.random = random.getstate()
-        self.numpy = np.random.get_state()[1:3]
+        self.numpy = np.random.get_state(legacy=True)[1:3]  # type: ignore[index]
 
     def __eq__(self, other: object) -> bool:
         return (

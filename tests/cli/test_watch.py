@@ -35,7 +35,7 @@ def test_the_doctor_looks_at_the_run_as_it_is_now(steepest, tmp_path: Path) -> N
     assert "running" in shown and "lr_low: " in shown
     assert not (tmp_path / "one/findings.json").exists(), "watching writes nothing"
     (tmp_path / "one/run.json").write_text("{")
-    assert "nothing stands out" in steepest("watch", "one", "--once").output
+    assert "run.json is missing or damaged" in steepest("watch", "one", "--once").output
 
 
 def test_a_loop_of_ones_own_has_ended_when_its_monitor_closed(steepest, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from steepest.core.records import FINDINGS, read_checkpoint, write_json
 from steepest.doctor import Finding, Try, diagnose, examine, read, top
 from steepest.doctor.beginning import again, newest
 from steepest.doctor.change import cooled, replaced, scaled, warmed, with_argument, without
-from steepest.doctor.diagnose import grouped
+from steepest.doctor.diagnose import grouped, looks
+from steepest.doctor.evidence import Evidence
 from steepest.doctor.trial import trials
 from steepest.fit import fit
 from steepest.fit.loop import one_step
@@ -92,6 +93,18 @@ def test_a_strategy_that_is_none_of_ours_still_has_findings_without_a_text_to_tr
     (found,) = diagnose(made(strategy="<my optimizer>", loss=2.0))
     assert found.evidence.strategy is None and [f.rule for f in found.alarms] == ["flat"]
     assert found.alarms[0].test is not None and found.alarms[0].test.strategy is None
+
+
+def test_a_rule_that_fails_has_judged_nothing_and_the_others_still_speak(made, monkeypatch) -> None:
+    def fails(_: Evidence) -> None:
+        raise ZeroDivisionError("float division by zero")
+
+    evidence = read(made())
+    before = examine(evidence).findings
+    monkeypatch.setattr("steepest.doctor.diagnose.looks", lambda: {**looks(), "broken": fails})
+    (new,) = [finding for finding in examine(evidence).findings if finding not in before]
+    assert (new.rule, new.state) == ("broken", "unknown") and not new.alarm
+    assert "ZeroDivisionError: float division by zero" in new.said
 
 
 def test_records_without_metrics(made) -> None:

@@ -61,16 +61,19 @@ class Tail:
         self.place = 0
         self.lines: list[dict[str, Any]] = []
         self._seen: tuple[float, int] = (-math.inf, -1)
-        self._alarms: list[Finding] = []
+        self._alarms: list[Finding] | None = []
 
-    def alarms(self) -> list[Finding]:
-        """What the doctor says of the run as it is now; asked again when there is something new, every few seconds."""
+    def alarms(self) -> list[Finding] | None:
+        """What the doctor says of the run as it is now; asked again when there is something new, every few seconds.
+
+        None where the record of what runs is missing or damaged.
+        """
         then, place = self._seen
         if place != self.place and time.monotonic() - then > EVERY:
             try:
                 self._alarms = examine(read(self.folder)).alarms
-            except RecordError:  # the record of what runs is missing or damaged
-                self._alarms = []
+            except RecordError:
+                self._alarms = None
             self._seen = (time.monotonic(), self.place)
         return self._alarms
 
@@ -189,8 +192,10 @@ def view(tail: Tail, screen: Console) -> RenderableType:
     return Group(*parts, *said(tail.alarms()))
 
 
-def said(alarms: Sequence[Finding], most: int = 3) -> list[Text]:
+def said(alarms: Sequence[Finding] | None, most: int = 3) -> list[Text]:
     """The gravest findings, with the rule that found each."""
+    if alarms is None:
+        return [Text("doctor: nothing was examined, run.json is missing or damaged", style="dim")]
     lines = [Text(f"{finding.rule}: {finding.said}", style=STYLES[finding.severity]) for finding in alarms[:most]]
     if len(alarms) > most:
         lines.append(Text(f"and {len(alarms) - most} more: steepest doctor RUN", style="dim"))

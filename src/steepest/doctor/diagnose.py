@@ -60,8 +60,17 @@ def examine(run: Evidence) -> Diagnosis:
     """Ask every rule about a run."""
     if run.taken < ENOUGH:
         return Diagnosis(run, tuple(_too_short(run)))
-    found = [finding for look in looks().values() if (finding := look(run)) is not None]
+    found = [finding for name, look in looks().items() if (finding := _asked(name, look, run)) is not None]
     return Diagnosis(run, tuple(sorted(found, key=lambda finding: finding.place)))
+
+
+def _asked(name: str, look: Callable[[Evidence], Finding | None], run: Evidence) -> Finding | None:
+    """What a rule says; a rule that fails has judged nothing, and the others still speak."""
+    try:
+        return look(run)
+    except Exception as error:
+        said = f"could not be judged: the rule itself failed ({type(error).__name__}: {error}); please report it"
+        return Finding(name, "unknown", "remark", said)
 
 
 def _too_short(run: Evidence) -> Iterable[Finding]:

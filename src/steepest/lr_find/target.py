@@ -92,7 +92,7 @@ def target(strategy: Strategy, over: str) -> Target:
     if _accepts(piece, path, goal.value + 1) and not _accepts(piece, path, goal.value + 0.5):
         raise RangeError(
             f"{over!r} of {piece} is a count, of which there is none between {goal.value:g} and {goal.value + 1:g}; "
-            "lr-find halves intervals. Hold a few counts against each other instead: steepest compare, or steepest tune."
+            "lr-find halves intervals. Hold a few counts against each other instead with steepest compare."
         )
     return goal
 

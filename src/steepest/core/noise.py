@@ -82,7 +82,7 @@ def _drawn(like: Tensor, rows: int, keys: tuple[Any, ...]) -> Tensor:
         return torch.zeros_like(like, dtype=dtype)
     n = like.numel() // rows
     both = _key(*keys, 1), _key(*keys, 2)
-    if like.device.type == "cpu" and not any(isinstance(k, Tensor) and _f.is_batchedtensor(k) for k in both):
+    if like.device.type == "cpu" and _f.maybe_current_level() is None:  # vmap and functionalize see torch's calls alone
         words = [np.asarray(k.numpy() if isinstance(k, Tensor) else k).astype(np.uint32) for k in both]
         return _by_words(rows, n, dtype, [np.broadcast_to(k, rows) for k in words])
     first, second = (k.to(like.device).reshape(-1, 1) if isinstance(k, Tensor) else k for k in both)

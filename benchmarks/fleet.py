@@ -25,6 +25,7 @@ import steepest as st
 from steepest.core.records import cores, machine, versions
 from steepest.fit.plan import Plan
 from steepest.fleet import Stacked
+from steepest.fleet.choice import sizes
 from steepest.tasks.task import Task
 
 CASES = [
@@ -82,10 +83,9 @@ def _block(plans: list[Plan], seconds: float, pipe: Any) -> None:
         pipe.send(stacked(live, seconds))
 
 
-def blocks(plans: list[Plan], seconds: float) -> float:
-    """A stack on each core, of at most 32 members; what they train next begins when they end."""
+def blocks(plans: list[Plan], size: int, seconds: float) -> float:
+    """A stack of ``size`` members on each core; what they train next begins when they end."""
     context = multiprocessing.get_context("fork")
-    size = min(32, -(-len(plans) // cores()))
     pairs = []
     for i in range(cores()):
         here, there = context.Pipe()
@@ -135,7 +135,8 @@ def main() -> None:
             for _ in range(ROUNDS):
                 torch.set_num_threads(1)
                 seen.setdefault("processes", []).append(processes(name, batch, arguments.seconds))
-                seen.setdefault("blocks", []).append(blocks(plans, arguments.seconds))
+                for size in sizes(members, cores()):
+                    seen.setdefault(f"blocks of {size}", []).append(blocks(plans, size, arguments.seconds))
                 for threads in (1, cores()):
                     torch.set_num_threads(threads)
                     seen.setdefault(f"loop {threads}", []).append(loop(task, arguments.seconds))
@@ -144,7 +145,8 @@ def main() -> None:
             rate = {way: statistics.median(rates) for way, rates in seen.items()}
             plain = max(rate["loop 1"], rate[f"loop {cores()}"])
             one = max(rate["stacked 1"], rate[f"stacked {cores()}"])
-            best = max(one, rate["blocks"])
+            split = max(rate[f"blocks of {size}"] for size in sizes(members, cores()))
+            best = max(one, split)
             row = {
                 "batch": batch,
                 "rates": rate,
@@ -155,7 +157,7 @@ def main() -> None:
             table[f"{name} x {members}"] = row
             print(
                 f"{name} | {members} | {plain:.0f} | {rate['processes']:.0f} | {one:.0f} | "
-                f"{rate['blocks']:.0f} | {best / plain:.1f} | {best / rate['processes']:.1f}",
+                f"{split:.0f} | {best / plain:.1f} | {best / rate['processes']:.1f}",
                 flush=True,
             )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

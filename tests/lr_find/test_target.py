@@ -62,7 +62,7 @@ def test_only_a_lone_number_is_swept() -> None:
         ("sgd(lr=0.1)", "nesterov", "has a number 'nesterov'"),
         ("apollo(rest=lion)", "every", "'every' of apollo.* is a count, of which there is none between 200 and 201"),
         ("lbfgs", "max_iter", "'max_iter' of lbfgs.* is a count"),
-        ("sgd(lr=0.1) | gradient_noise", "noise_seed", "steepest compare, or steepest tune"),
+        ("sgd(lr=0.1) | gradient_noise", "noise_seed", "with steepest compare"),
     ],
 )
 def test_unknown_numbers_are_refused(text: str, over: str, said: str) -> None:

@@ -145,30 +145,25 @@ def test_a_budget_is_read_as_it_is_printed(text: str) -> None:
     assert Budget.read(str(Budget.read(text))) == Budget.read(text)
 
 
-def test_a_budget_of_time_is_never_exceeded_and_what_was_found_by_then_is_said(tmp_path: Path) -> None:
-    """Steps become five times slower than they were measured: the clock stops what was planned in good faith."""
-    begun = time.monotonic()
-    slow = replace(TASK, model=lambda: Turns(), steps=400)
-    found = recommend(
-        slow, [POOR, GOOD, FAIR], budget="25s", out=tmp_path / "out", jobs=1, progress=False, monitor="off"
-    )
-    assert time.monotonic() - begun < 25
-    assert not found.complete
-    assert found.verdict.startswith("The budget (25s) ended before the final.") or found.board is not None
-
-
-class Turns(nn.Linear):
-    """Quick where it is measured, slow in the copies that train."""
-
-    driver = os.getpid()
-
-    def __init__(self) -> None:
-        super().__init__(4, 3)
-
+class Slow(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
-            time.sleep(0.002 if os.getpid() == Turns.driver else 0.05)
+            time.sleep(0.05)
         return super().forward(x)
+
+
+def test_a_budget_of_time_is_never_exceeded_and_what_was_found_by_then_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps take fifty times as long as they were measured: the clock stops what was planned in good faith."""
+    for name in ("_step", "_evaluation"):
+        monkeypatch.setattr(f"steepest.recommend.climb.{name}", lambda *_: 0.001)
+    slow, begun = replace(TASK, model=lambda: Slow(4, 3), steps=400), time.monotonic()
+    options: dict[str, Any] = {"out": tmp_path / "out", "jobs": 1, "progress": False, "monitor": "off"}
+    found = recommend(slow, [POOR, GOOD, FAIR], budget="20s", **options)
+    assert time.monotonic() - begun < 20
+    assert not found.complete
+    assert found.verdict.startswith("The budget (20s) ended before ") or found.board is not None
 
 
 def test_where_it_is_not_separable_the_cheaper_one_is_taken(tmp_path: Path) -> None:
@@ -297,3 +292,17 @@ def test_learning_rates_stay_inside_of_what_is_usual_and_begin_with_the_one_give
         assert found[0] == parse(text) and 3 <= len(found) <= 5
     assert rates(parse("prodigy")) == [parse("prodigy")]
     assert len(entrants(TASK, "sgd(lr=log(1e-3, 1))")[0].settings) == 5
+
+
+def test_where_time_is_short_the_two_that_lead_go_straight_to_the_final(tmp_path: Path, monkeypatch: Any) -> None:
+    from steepest.recommend.climb import Climb
+
+    monkeypatch.setattr(Climb, "_hurry", lambda *_: 0)
+    found = run(tmp_path / "out", [POOR, GOOD, FAIR, "sgd(lr=0.1) | cosine"], budget="60s", steps=80)
+    monkeypatch.undo()
+    assert len(found.rungs) == 1 and found.rungs[0]["last"] and found.board is not None
+    kept = [e["setting"] for e in found.rungs[0]["ranking"] if e["kept"]]
+    assert sorted(kept) == sorted(s["label"] for s in found.board.experiment["strategies"])
+    assert (
+        run(tmp_path / "out", [POOR, GOOD, FAIR, "sgd(lr=0.1) | cosine"], budget="90s", steps=80).rungs == found.rungs
+    )

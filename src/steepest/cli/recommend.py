@@ -75,17 +75,25 @@ def recommend(
         except (RecordError, OSError, ModuleNotFoundError) as error:
             complain(f"the report was not written ({explain(error)}). Try: {command('report', str(folder))}")
     say(f"next:   {_next(found, task, length, again, budget)}", "dim")
+    if found.board is not None and not found.complete:
+        say("more:   the budget ended before all seeds of the final; a larger one goes on:")
+        say(f"        {_more(again, budget)}")
     if found.strategy is None:
         raise typer.Exit(1)
 
 
 def _next(found: Recommendation, task: str, length: list[str], again: Callable[[str], str], budget: str) -> str:
     """What to do with the answer: train with it, or go on where the budget was too short for one."""
-    from steepest.recommend import Budget
-
     if found.board is None:
-        more = Budget.read(budget)
-        return again(str(Budget(2 * more.amount, more.unit)))
+        return _more(again, budget)
     if found.strategy is None:
         return "lower the learning rates, or see above what went wrong"
     return command("train", task, "-s", found.strategy, *length, "--out", "runs/best")
+
+
+def _more(again: Callable[[str], str], budget: str) -> str:
+    """The same with twice the budget."""
+    from steepest.recommend import Budget
+
+    given = Budget.read(budget)
+    return again(str(Budget(2 * given.amount, given.unit)))

@@ -92,10 +92,16 @@ def cheaper(task: Task, board: Board, strategies: Mapping[str, Trains], device: 
     """
     rows = board.summary["tasks"][task.name]["leaderboard"]
     labels = [row["label"] for row in rows if row["n"]]
-    times = {label: _step_time(task, board, label, device) for label in labels}
-    sizes = {label: _bytes(task, strategies[label]) for label in labels}
     first, second = labels[:2]
-    for values, same, words in ((times, SAME_TIME, "ms a step"), (sizes, SAME_MEMORY, "bytes a parameter")):
+
+    def milliseconds(label: str) -> float | None:
+        return _step_time(task, board, label, device)
+
+    def size(label: str) -> float | None:
+        return _bytes(task, strategies[label])
+
+    for measure, same, words in ((milliseconds, SAME_TIME, "ms a step"), (size, SAME_MEMORY, "bytes a parameter")):
+        values = {label: measure(label) for label in (first, second)}
         a, b = values[first], values[second]
         if a and b and max(a, b) > same * min(a, b):
             low, high = (first, second) if a < b else (second, first)

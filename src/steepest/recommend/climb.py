@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
+
 from steepest.compare.bench import charged
 from steepest.compare.display import Silent, display
 from steepest.compare.estimate import START, _evaluation, _step
@@ -47,7 +49,7 @@ from steepest.recommend.ladder import (
 from steepest.strategy.value import Strategy
 
 RUNGS = "rungs"
-RESERVE = GRACE + 1.0
+RESERVE = GRACE + 4.0
 """Seconds that are kept back for the last checkpoints and the verdict."""
 SHARE = 0.9
 """How much of the time is planned with; the rest is for what takes longer than it was measured."""
@@ -156,6 +158,16 @@ class Climb:
 
     def demands(self) -> list[Demand]:
         """What a whole run of each strategy costs: seconds, or gradients as a share of a plain run's."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as the runs have
+        try:
+            known = self._measured()
+        finally:
+            torch.set_num_threads(threads)
+        usual = median([v for v in known if v is not None] or [1.0 if not self.budget.timed else 0.0])
+        return [Demand(usual if v is None else v, len(e.settings)) for v, e in zip(known, self.entrants, strict=True)]
+
+    def _measured(self) -> list[float | None]:
         known: list[float | None] = []
         looking: float | None = None
         for entrant in self.entrants:
@@ -171,8 +183,7 @@ class Climb:
             except Exception:  # its runs will say what is wrong with it
                 value = None
             known.append(value)
-        usual = median([v for v in known if v is not None] or [1.0 if not self.budget.timed else 0.0])
-        return [Demand(usual if v is None else v, len(e.settings)) for v, e in zip(known, self.entrants, strict=True)]
+        return known
 
     def standing(self, entrants: Sequence[Entrant]) -> list[Demand]:
         """The demands of some of the entrants, at the pace that was seen."""
@@ -307,7 +318,8 @@ class Climb:
             comparison = self.comparison(finalists, range(done + more))
             jobs = comparison.jobs(self.folder)
             fresh = not any(map(ended, jobs))
-            words = f"final: {len(finalists)} strategies, {self.task.steps} steps, {done + more} seeds"
+            seeds = f"{done + more} seed{'s' if done + more > 1 else ''}"
+            words = f"final: {len(finalists)} strategies, {self.task.steps} steps, {seeds}"
             try:
                 self._run(pool, comparison, jobs, words, "the final", charged)
             except OutOfTime:

@@ -389,7 +389,7 @@ def test_a_parameter_that_is_listed_twice_is_stepped_once(named: bool) -> None:
             opt.step()
         return p.detach(), opt.state_dict()["param_groups"][0]
 
-    with pytest.warns(UserWarning, match="1 of the 3 parameters of a group are there already.*stepped once"):
+    with pytest.warns(UserWarning, match="1 of its 3 are there already.*stepped once"):
         twice = run(2)
     once = run(1)
     assert torch.equal(twice[0], once[0]) and twice[1] == once[1]

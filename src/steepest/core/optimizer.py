@@ -76,8 +76,8 @@ def _once(params: Any) -> Any:
     again = len(params) - len(found)
     if again:
         warnings.warn(
-            f"{again} of the {len(params)} parameters of a group are there already (tied weights?): each tensor is "
-            "stepped once. torch.optim would step it each time that it is listed.",
+            f"optimizer contains a parameter group with duplicate parameters: {again} of its {len(params)} are there "
+            "already (tied weights?). Each tensor is stepped once; torch.optim steps it each time that it is listed.",
             UserWarning,
             stacklevel=4,
         )
@@ -248,10 +248,11 @@ class Optimizer(torch.optim.Optimizer):
         if self.param_groups and params:
             named = isinstance(next(iter(params)), tuple)
             if named != ("param_names" in self.param_groups[0]):
-                how = ("without", "[p, ...]") if named else ("with", "[(name, p), ...], e.g. model.named_parameters()")
+                form = "[p, ...]" if named else "[(name, p), ...], e.g. model.named_parameters()"
                 raise ValueError(
-                    f"the parameters of this optimizer came {how[0]} names, those of the new group do not: a "
-                    f"checkpoint is matched by name or by place, not by both. Give them so: {{'params': {how[1]}}}."
+                    "all optimizer param groups should be with/without names. cannot add param group "
+                    f"{'with' if named else 'without'} names to the optimizer: a checkpoint is matched by name or by "
+                    f"place, not by both. Give the new group so: {{'params': {form}}}."
                 )
         return params
 

@@ -73,7 +73,7 @@ class Kron(Rule):
     flat: Scalar = hyper(default=500, bounds="[0, inf)", shared=True, whole=True)
     decay: Scalar = hyper(default=1e-3, bounds="[0, inf)", shared=True)
     least: Scalar = hyper(default=0.03, bounds="(0, 1]", shared=True)
-    max_dim: Scalar = hyper(default=8192, bounds="[0, inf)", whole=True)
+    max_dim: Scalar = hyper(default=8192, bounds="[0, inf)", shared=True, whole=True)
     seed: Scalar = hyper(default=0, bounds="[0, inf)", shared=True, whole=True)
 
     scope: ClassVar[Literal["element", "tensor"]] = "tensor"

@@ -73,7 +73,7 @@ class Shampoo(Rule):
     eps: Scalar = hyper(default=1e-6, bounds="[0, inf)")
     every: Scalar = hyper(default=50, bounds="[1, inf)", shared=True, whole=True)
     power: Scalar = hyper(default=1.0, bounds="(0, inf)")
-    max_dim: Scalar = hyper(default=4096, bounds="[0, inf)", whole=True)
+    max_dim: Scalar = hyper(default=4096, bounds="[0, inf)", shared=True, whole=True)
     graft_beta2: Scalar = hyper(default=0.999, bounds="[0, 1)")
     graft_eps: Scalar = hyper(default=1e-8, bounds="[0, inf)")
     graft: Graft = "adam"

@@ -65,7 +65,7 @@ class SOAP(Rule):
     shampoo_beta: Scalar = hyper(default=0.95, bounds="[0, 1)")
     eps: Scalar = hyper(default=1e-8, bounds="[0, inf)")
     every: Scalar = hyper(default=10, bounds="[1, inf)", shared=True, whole=True)
-    max_dim: Scalar = hyper(default=10_000, bounds="[0, inf)", whole=True)
+    max_dim: Scalar = hyper(default=10_000, bounds="[0, inf)", shared=True, whole=True)
 
     scope: ClassVar[Literal["element", "tensor"]] = "tensor"
     arbitrary: ClassVar[frozenset[str]] = frozenset({"QL", "QR"})

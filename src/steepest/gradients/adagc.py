@@ -73,7 +73,8 @@ class AdaGC(Rule):
     Shapes: any. Memory: one number a tensor.
     Differs from: the paper, where a parameter whose gradient is once zero in the warm-up (the first factor of a
     low-rank adapter, an expert that no token met) has :math:`\gamma = 0` and never moves again. Here a norm that is
-    zero, or not finite, is not remembered.
+    zero, or not finite, is not remembered. The defaults are those of the authors' code (``lishuai-97/AdaGC``), whose
+    warm-up lasts one step longer than the algorithm's :math:`t < T`, which is followed here.
     Source: Wang et al. 2025, arXiv:2502.11034, Algorithm 1.
 
     Example:
@@ -86,8 +87,8 @@ class AdaGC(Rule):
 
     reach: ClassVar[Literal["tensor", "group", "model"]] = "tensor"
 
-    lambda_rel: Scalar = hyper(1.05, "(0, inf)")
-    beta: Scalar = hyper(0.98, "[0, 1)")
+    lambda_rel: Scalar = hyper(1.04, "(0, inf)")
+    beta: Scalar = hyper(0.99, "[0, 1)")
     warmup_steps: Scalar = hyper(100, "[0, inf)", whole=True)
 
     class Memory(NamedTuple):
@@ -118,6 +119,6 @@ class AdaGC(Rule):
 
 
 @piece("gradient")
-def adagc(lambda_rel: float = 1.05, beta: float = 0.98, lambda_abs: float = 1.0, warmup_steps: int = 100) -> Chain:
+def adagc(lambda_rel: float = 1.04, beta: float = 0.99, lambda_abs: float = 1.0, warmup_steps: int = 100) -> Chain:
     """Clip each parameter's gradient relative to the mean of its past norms. Source: arXiv:2502.11034, Algorithm 1."""
     return chain(ClipNormAtFirst(lambda_abs, warmup_steps), AdaGC(lambda_rel, beta, warmup_steps))

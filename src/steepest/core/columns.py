@@ -69,18 +69,24 @@ def one(values: Any, place: int) -> Any:
     return rebuild(values, [float(x[place]) if isinstance(x, Tensor) and x.ndim else x for x in flatten(values)])
 
 
-def matrix(values: Any, n: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """A nested tuple with columns as one row of numbers a tensor.
+def block(values: Any) -> tuple[np.ndarray[Any, np.dtype[np.float64]], int]:
+    """A nested tuple as one row of numbers, or one a tensor where it has columns; and of how many tensors, else 0.
 
-    >>> matrix((0.5, (column([1, 2]),)), 2)
-    array([[0.5, 1. ],
-           [0.5, 2. ]])
+    >>> block((0.5, (column([1, 2]),)))
+    (array([[0.5, 1. ],
+           [0.5, 2. ]]), 2)
+    >>> block((0.5, (1.0,)))
+    (array([[0.5, 1. ]]), 0)
     """
     leaves = flatten(values)
-    out = np.empty((n, len(leaves)))
+    tensors = [x for x in leaves if isinstance(x, Tensor)]
+    if not tensors:
+        return np.array([leaves], dtype=np.float64), 0
+    n = next((len(x) for x in tensors if x.ndim), 0)
+    out = np.empty((max(1, n), len(leaves)))
     for j, x in enumerate(leaves):
         out[:, j] = x.numpy() if isinstance(x, Tensor) else x
-    return out
+    return out, n
 
 
 def divided(values: Any) -> int:

@@ -67,8 +67,8 @@ def gauss_newton_bartlett(logits: Tensor, params: Sequence[Tensor], generator: t
 
 def backward(opt: Optimizer, loss: Tensor, logits: Tensor | None = None) -> None:
     """Fill ``.grad`` as ``loss.backward()`` does, and hand an estimate of the curvature to the rules that ask."""
-    t = opt.steps + 1
-    asking = {p: name for group in opt.param_groups if (name := opt.chain(group).curvature(t)) for p in group["params"]}
+    t, groups = opt.steps + 1, opt.param_groups if opt.curved else []
+    asking = {p: name for group in groups if (name := opt.chain(group).curvature(t)) for p in group["params"]}
     asking = {p: name for p, name in asking.items() if p.requires_grad}
     if not asking:
         torch.autograd.backward(loss)
@@ -123,12 +123,11 @@ def hand_over(opt: Optimizer, estimates: Mapping[Tensor, Tensor]) -> None:
 
 def remind(opt: Optimizer) -> None:
     """Warn, once, where a rule steps without the estimate that it asked for; done with where no rule ever asks."""
-    t = opt.steps + 1
-    chains = [(group["method"], opt.chain(group)) for group in opt.param_groups]
-    if not any(chain.curved for _, chain in chains):
+    if not opt.curved:
         opt._reminded = True
         return
-    method = next((name for name, chain in chains if chain.curvature(t)), None)
+    t = opt.steps + 1
+    method = next((group["method"] for group in opt.param_groups if opt.chain(group).curvature(t)), None)
     if method is None or opt._estimated == t:
         return
     opt._reminded = True

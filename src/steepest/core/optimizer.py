@@ -127,6 +127,7 @@ class Optimizer(torch.optim.Optimizer):
         self.prefix = len(chain(*(kind.function(**arguments) for kind, arguments in self.gradients)).links)
         self._told = False
         self._reminded, self._estimated = False, 0
+        self._curved: bool | None = None
         self._swapped = False
         self._waiting = False
 
@@ -155,7 +156,7 @@ class Optimizer(torch.optim.Optimizer):
         except Exception:
             self.param_groups.pop()
             raise
-        self._reminded = False
+        self._reminded, self._curved = False, None
 
     def _owners(self, method: str, links: Chain) -> list[str]:
         """For each link of a chain the piece that it comes from."""
@@ -243,8 +244,17 @@ class Optimizer(torch.optim.Optimizer):
         return loss
 
     @property
+    def curved(self) -> bool:
+        """Whether some rule asks for the curvature now and then."""
+        if self._curved is None:
+            self._curved = any(self.chain(group).curved for group in self.param_groups)
+        return self._curved
+
+    @property
     def estimator(self) -> Estimator | None:
         """Which estimate of the curvature the next step asks for, if any; :meth:`backward` makes it."""
+        if not self.curved:
+            return None
         return next(
             (name for group in self.param_groups if (name := self.chain(group).curvature(self.steps + 1))), None
         )

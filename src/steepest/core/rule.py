@@ -7,6 +7,7 @@ A rule knows nothing of models, devices, compilers or schedules. Executors
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, dataclass_transform
@@ -203,30 +204,40 @@ class Rule:
 
     def structure(self) -> tuple[Any, ...]:
         """What a compiled kernel depends on: the class and its flags, not its hyperparameters."""
-        flags = tuple(getattr(self, f.name) for f in dataclasses.fields(self) if "bounds" not in f.metadata)  # type: ignore[arg-type]
-        return (type(self), *flags)
+        return (type(self), *[getattr(self, name) for name in _flags(type(self))])
 
 
 def check(self: Any) -> None:
     """An error unless the hyperparameters of a frozen dataclass, declared by :func:`hyper`, lie in their intervals."""
-    for field in dataclasses.fields(self):
-        bounds = field.metadata.get("bounds")
-        if bounds is None:
-            continue
-        value = getattr(self, field.name)
+    for name, bounds, whole, default in _bounded(type(self)):
+        value = getattr(self, name)
         if isinstance(value, Tensor):
             continue
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or (field.metadata["whole"] and value % 1):
-            kind = "whole number" if field.metadata["whole"] else "number"
-            raise HyperparameterError(
-                f"{type(self).__name__}: {field.name} must be a {kind} in {bounds.text}, got {value!r}."
-            )
+        if not number or (whole and value % 1):
+            kind = "whole number" if whole else "number"
+            what = f"{type(self).__name__}: {name}"
+            raise HyperparameterError(f"{what} must be a {kind} in {bounds.text}, got {value!r}.")
         if value not in bounds:
             raise HyperparameterError(
-                f"{type(self).__name__}: {field.name}={value!r} is outside {bounds.text}. "
-                f"The default is {field.default!r}."
+                f"{type(self).__name__}: {name}={value!r} is outside {bounds.text}. The default is {default!r}."
             )
+
+
+# A schedule makes every rule anew at every step: what is the same for all of a class is looked up once.
+
+
+@functools.cache
+def _bounded(cls: Any) -> tuple[tuple[str, Bounds, bool, Any], ...]:
+    """The hyperparameters of a class: name, interval, whether whole, default."""
+    found = [f for f in dataclasses.fields(cls) if "bounds" in f.metadata]
+    return tuple((f.name, f.metadata["bounds"], f.metadata["whole"], f.default) for f in found)
+
+
+@functools.cache
+def _flags(cls: Any) -> tuple[str, ...]:
+    """The names of a class's fields that are no hyperparameters."""
+    return tuple(f.name for f in dataclasses.fields(cls) if "bounds" not in f.metadata)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(hyper,))

@@ -90,7 +90,7 @@ class Table:
             self.turn = slots if isinstance(slots, Turn) else None
         ks = [slot.k for slot in slots]
         if all(map(operator.is_, ks, itertools.repeat(ks[0]))):  # nearly always
-            block = columns.matrix(ks[0], max(1, columns.divided(ks[0])))
+            block, _ = columns.block(ks[0])
             self.rows[:, 1] = [block.shape[1] * slot.row for slot in slots] if len(block) > 1 else 0
             return block
         places: dict[int, tuple[int, int]] = {}
@@ -99,8 +99,7 @@ class Table:
         for slot, k in zip(slots, ks, strict=True):
             place = places.get(id(k))
             if place is None:
-                n = columns.divided(k)
-                block = columns.matrix(k, max(1, n))
+                block, n = columns.block(k)
                 place = places[id(k)] = end, block.shape[1] if n else 0
                 blocks.append(block.reshape(-1))
                 end += block.size

@@ -204,12 +204,12 @@ class Rule:
 
     def structure(self) -> tuple[Any, ...]:
         """What a compiled kernel depends on: the class and its flags, not its hyperparameters."""
-        return (type(self), *[getattr(self, name) for name in _flags(type(self))])
+        return (type(self), *[getattr(self, name) for name in _flags(type(self))])  # type: ignore[arg-type]
 
 
 def check(self: Any) -> None:
     """An error unless the hyperparameters of a frozen dataclass, declared by :func:`hyper`, lie in their intervals."""
-    for name, bounds, whole, default in _bounded(type(self)):
+    for name, bounds, whole, default in _bounded(type(self)):  # type: ignore[arg-type]
         value = getattr(self, name)
         if isinstance(value, Tensor):
             continue

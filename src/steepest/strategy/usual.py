@@ -34,7 +34,8 @@ from steepest.gradients import clip_norm
 from steepest.schedules import warmup, warmup_constant, warmup_cosine
 from steepest.strategy.dimension import Range, log, near_one
 from steepest.strategy.lbfgs import QuasiNewton
-from steepest.strategy.space import Key, Space, put
+from steepest.strategy.places import Key, put
+from steepest.strategy.space import Space
 from steepest.strategy.value import Strategy
 
 MEANINGS = ("learning rate", "momentum", "decay", "warm-up", "clip")

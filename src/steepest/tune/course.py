@@ -8,7 +8,8 @@ from steepest.core.chain import Chain
 from steepest.core.piece import Piece
 from steepest.schedules import piecewise
 from steepest.strategy.dimension import Range, SpaceError
-from steepest.strategy.space import Key, Point, Space, put
+from steepest.strategy.places import Key, put
+from steepest.strategy.space import Point, Space
 from steepest.strategy.value import Strategy, movable
 
 Course = dict[str, list[tuple[int, float]]]

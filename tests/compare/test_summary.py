@@ -212,6 +212,15 @@ def test_several_tasks_have_ranks_and_a_geometric_mean(tmp_path: Path) -> None:
     assert board.verdict.count("\n") == 2
 
 
+def test_a_strategy_that_cannot_train_a_task_never_reaches_its_target(tmp_path: Path) -> None:
+    tasks = {"one": {"a": A, "b": B}, "two": {"a": ["failed"] * 5, "b": B}}
+    suite = Board.read(records(tmp_path / "failed", tasks, target=0.9)).summary["overall"]["suite"]
+    assert suite["times"] == {"a": {"one": 20.0, "two": None}, "b": {"one": 20.0, "two": 20.0}}
+    assert suite["score"] == {"a": 0.5, "b": 1.0}
+    tasks["two"]["a"] = ["failed"] * 4 + [None]  # has not ended: there is no score yet
+    assert Board.read(records(tmp_path / "missing", tasks, target=0.9)).summary["overall"]["suite"] is None
+
+
 def test_no_geometric_mean_of_negative_values(tmp_path: Path) -> None:
     board = Board.read(records(tmp_path, {"t": {"a": [-x for x in A], "b": B}}))
     assert [r["geometric_mean"] for r in board.summary["overall"]["ranks"]] == [None, None]

@@ -66,9 +66,12 @@ def _search(folder: Path, task: str, label: str, entry: Mapping[str, Any], metri
 
 
 def suite(tasks: Mapping[str, Record]) -> Record | None:
-    """Scores over all tasks from the median steps to their targets, and places by what is reached at the end."""
+    """Scores over all tasks from the median steps to their targets, and places by what is reached at the end.
+
+    A strategy whose every run failed on a task, because it cannot train such a model, never reaches that target.
+    """
     boards = {name: {row["label"]: row for row in task["leaderboard"]} for name, task in tasks.items()}
-    if len(boards) < 2 or not all(row["n"] or row["diverged"] for board in boards.values() for row in board.values()):
+    if len(boards) < 2 or not all(map(_tried, (row for board in boards.values() for row in board.values()))):
         return None
     labels = list(next(iter(boards.values())))
     times = {s: {name: _steps(boards[name][s]) for name in boards} for s in labels}
@@ -85,6 +88,10 @@ def suite(tasks: Mapping[str, Record]) -> Record | None:
         "wins": first,
         "leave_one_out": leave_one_out(ends),
     }
+
+
+def _tried(row: Mapping[str, Any]) -> bool:
+    return bool(row["n"] or row["diverged"] or (row["failed"] and not row["missing"]))
 
 
 def _steps(row: Mapping[str, Any]) -> float:

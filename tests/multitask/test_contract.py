@@ -18,7 +18,9 @@ from steepest.multitask import Aggregator, Method, MultiTaskError
 from steepest.strategy import names, parse, table
 
 CLASSES: dict[str, Any] = classes(steepest.multitask, Method)
-GIVEN: dict[str, dict[str, Any]] = {"CRMOGM": {"of": steepest.multitask.UPGrad()}}
+GIVEN: dict[str, dict[str, Any]] = {
+    name: {"of": steepest.multitask.UPGrad()} for name in ("CRMOGM", "Clustered", "Preconditioned", "Smoothed")
+}
 """What has no default."""
 KINDS: dict[str, Kind[..., Any]] = {name: table()[name] for name in names("multitask")}
 
@@ -118,7 +120,7 @@ def test_a_gradient_that_is_not_finite_is_handed_on_and_forgotten(name: str, bad
     """The optimizer's guard sees it; no weights are made up for it, and the state is as if it had not been."""
     J = random(5, 12)
     broken = J.clone()
-    broken[1, 3] = bad
+    broken[0, 3] = bad
     at_work, other = Aggregator(build(name, 5)), Aggregator(build(name, 5))
     at_work(J, losses(5)), other(J, losses(5))
     state = at_work.state

@@ -64,11 +64,14 @@ def test_names() -> None:
         "digits-half",
         "digits-mlp",
         "digits-multitask",
+        "digits-overlay",
         "digits-sigmoids",
         "exploding-rnn",
         "photo-autoencoder",
+        "planted-clusters",
         "quadratic",
         "rosenbrock",
+        "two-scales",
     ]
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from steepest.core.errors import NonFiniteError
+from steepest.fit.beginning import seeded
 from steepest.fit.carry import carry
 from steepest.fit.loop import one_step
 from steepest.fit.threads import threads, wanted
@@ -78,7 +79,8 @@ class Start:
             seed_all(mix(seed, "training"))
             self.model.train()
             self.modes = [(m, m.training) for m in self.model.modules()]
-            optimizer: Any = strategy.optimizer(self.model, steps=max(task.steps, after), steps_per_epoch=self.epoch)
+            own = seeded(strategy, seed)
+            optimizer: Any = own.optimizer(self.model, steps=max(task.steps, after), steps_per_epoch=self.epoch)
             for i in range(after):
                 one_step(task, self.model, optimizer, to_device(self.batches.batch(i), self.device))
             self.random = get_state()
@@ -154,7 +156,8 @@ class Start:
 
     def _optimizer(self, strategy: Strategy, steps: int) -> Any:
         """A fresh optimizer; after some training with the state that this left, and its own hyperparameters."""
-        made: Any = strategy.optimizer(self.model, steps=self.after + steps, steps_per_epoch=self.epoch)
+        own = seeded(strategy, self.seed)
+        made: Any = own.optimizer(self.model, steps=self.after + steps, steps_per_epoch=self.epoch)
         if self.optimizer is not None:
             carry(made, self.optimizer)
         return made

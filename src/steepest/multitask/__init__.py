@@ -8,9 +8,14 @@ tensor([ 292., 1901., 1901.])
 
 from steepest.multitask.aligned_mtl import AlignedMTL as AlignedMTL
 from steepest.multitask.aligned_mtl import aligned_mtl as aligned_mtl
+from steepest.multitask.auto_lambda import AutoLambda as AutoLambda
+from steepest.multitask.auto_lambda import auto_lambda as auto_lambda
 from steepest.multitask.backward import MultiTask as MultiTask
 from steepest.multitask.cagrad import CAGrad as CAGrad
 from steepest.multitask.cagrad import cagrad as cagrad
+from steepest.multitask.cluster import cluster as cluster
+from steepest.multitask.clustered import Clustered as Clustered
+from steepest.multitask.clustered import clustered as clustered
 from steepest.multitask.conflict_free import ConFIG as ConFIG
 from steepest.multitask.conflict_free import conflict_free as conflict_free
 from steepest.multitask.cr_mogm import CRMOGM as CRMOGM
@@ -31,10 +36,13 @@ from steepest.multitask.imtl_g import IMTLG as IMTLG
 from steepest.multitask.imtl_g import imtl_g as imtl_g
 from steepest.multitask.imtl_l import IMTLL as IMTLL
 from steepest.multitask.imtl_l import imtl_l as imtl_l
+from steepest.multitask.laplacian import Laplacian as Laplacian
 from steepest.multitask.log_sum import Geometric as Geometric
 from steepest.multitask.log_sum import LogSum as LogSum
 from steepest.multitask.log_sum import geometric as geometric
 from steepest.multitask.log_sum import log_sum as log_sum
+from steepest.multitask.lookahead import alike as alike
+from steepest.multitask.lookahead import lookahead as lookahead
 from steepest.multitask.method import Aggregator as Aggregator
 from steepest.multitask.method import Method as Method
 from steepest.multitask.method import MultiTaskError as MultiTaskError
@@ -42,6 +50,8 @@ from steepest.multitask.method import Seen as Seen
 from steepest.multitask.method import method as method
 from steepest.multitask.mgda import MGDA as MGDA
 from steepest.multitask.mgda import mgda as mgda
+from steepest.multitask.momentum_conflict_free import MConFIG as MConFIG
+from steepest.multitask.momentum_conflict_free import momentum_conflict_free as momentum_conflict_free
 from steepest.multitask.nash_mtl import FairGrad as FairGrad
 from steepest.multitask.nash_mtl import NashMTL as NashMTL
 from steepest.multitask.nash_mtl import fairgrad as fairgrad
@@ -52,6 +62,8 @@ from steepest.multitask.pcgrad import GradVac as GradVac
 from steepest.multitask.pcgrad import PCGrad as PCGrad
 from steepest.multitask.pcgrad import gradvac as gradvac
 from steepest.multitask.pcgrad import pcgrad as pcgrad
+from steepest.multitask.preconditioned import Preconditioned as Preconditioned
+from steepest.multitask.preconditioned import preconditioned as preconditioned
 from steepest.multitask.rlw import RLW as RLW
 from steepest.multitask.rlw import rlw as rlw
 from steepest.multitask.robust import Krum as Krum
@@ -64,6 +76,8 @@ from steepest.multitask.scalarize import Weights as Weights
 from steepest.multitask.scalarize import task_mean as task_mean
 from steepest.multitask.scalarize import task_sum as task_sum
 from steepest.multitask.scalarize import task_weights as task_weights
+from steepest.multitask.smoothed import Smoothed as Smoothed
+from steepest.multitask.smoothed import smoothed as smoothed
 from steepest.multitask.stochastic import MoCo as MoCo
 from steepest.multitask.stochastic import MoDo as MoDo
 from steepest.multitask.stochastic import SDMGrad as SDMGrad

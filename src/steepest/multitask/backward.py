@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 
 from steepest.core.errors import CheckpointError
 from steepest.multitask.graph import Anatomy, anatomy, check
-from steepest.multitask.method import LEVELS, Level, Method, MultiTaskError, Seen, drawing, enough
-from steepest.multitask.products import Features, Gradients, Layers, Rows, Start, Trunk, once
+from steepest.multitask.method import LEVELS, Groups, Level, Method, MultiTaskError, Seen, drawing, enough
+from steepest.multitask.preconditioned import diagonal
+from steepest.multitask.products import Features, Gradients, Layers, Rows, Start, Trunk, means, once
 from steepest.multitask.solvers import cosines
 from steepest.multitask.state import restored, saved
 
@@ -30,6 +32,7 @@ class MultiTask:
             linear layers; ``"jacobian"``: with a row for each task; ``"features"``: at what the tasks share last.
         chunk: How many tasks go backward at once, by ``vmap``; 1 works with everything autograd does.
         seed: Of the methods that draw.
+        optimizer: What takes the steps, for methods that compare gradients as it will scale them.
 
     After :meth:`backward`, ``weights`` holds what each loss (or gradient) was weighed with and ``metrics`` that and the
     share of pairs that conflict; ``affinity`` the cosines between the gradients.
@@ -52,6 +55,7 @@ class MultiTask:
         level: Level | None = None,
         chunk: int = 1,
         seed: int = 0,
+        optimizer: Any = None,
     ) -> None:
         if not isinstance(method, Method):
             raise MultiTaskError(f"method is one of steepest.multitask, such as UPGrad(); got {method!r}.")
@@ -67,6 +71,7 @@ class MultiTask:
         self.shared = list(shared.parameters()) if isinstance(shared, nn.Module) else shared and list(shared)
         usual: Level = "jacobian" if method.needs == "jacobian" else getattr(method, "level", "gramian")
         self.level: Level = level or usual
+        self.optimizer = optimizer
         self.names: tuple[str, ...] = ()
         self.t = 0
         self.state: Any = None
@@ -101,7 +106,8 @@ class MultiTask:
         L = torch.stack([loss.detach().double().reshape(()) for loss in values])
         L = L if mean is None else mean(L)
         self.t += 1
-        seen = Seen(L, t=self.t, draw=drawing(self.seed, self.t))
+        groups = self.method.together(len(self.names), self.state, self.t)
+        seen = Seen(L, t=self.t, draw=drawing(self.seed, self.t), groups=groups)
         try:
             if self.method.needs == "losses":
                 w, self.state = self.method.weigh(seen, self.state)
@@ -118,7 +124,7 @@ class MultiTask:
                 "these losses have been through backward() already, and a method applied after that would change "
                 "nothing. Hand the losses to MultiTask.backward in place of calling backward() on them."
             ) from error
-        self._note(L, w, G)
+        self._note(L, w, G, groups)
         self._before, self.pending = L, self.pending + 1
         self._unheard += 1
         if self.method.looks_back and self._unheard == 3:
@@ -140,7 +146,8 @@ class MultiTask:
         world: int,
     ) -> tuple[Tensor | None, Tensor | None]:
         """Heads first, then what is shared; the weights, if there are such, and the Gramian."""
-        trunk = self._trunk(losses, values, scale, mean)
+        groups = seen.groups
+        whole, trunk = self._trunk(losses, values, scale, mean, groups)
         grads: Gradients
         if self.level == "features":
             grads = Features(trunk, mean, world)
@@ -153,24 +160,43 @@ class MultiTask:
         with torch.no_grad():
             if isinstance(grads, Rows) and self.method.needs == "jacobian":
                 rows = grads.matrix() if scale == 1 else grads.matrix() / scale
-                known = Seen(seen.losses, G, rows, grads.precision, seen.t, seen.draw)
+                known = dataclasses.replace(seen, gramian=G, rows=rows, precision=grads.precision)
                 d, self.state = self.method.combine(known, self.state)
                 direction = grads.split(d * scale)
             else:
-                products = G if other is None else self._crossed(grads, other, mean) / scale
-                known = Seen(seen.losses, products, None, grads.precision, seen.t, seen.draw)
+                products = self._metric(grads, scale) if self.method.preconditioned else G
+                products = products if other is None else self._crossed(grads, other, mean, groups) / scale
+                known = dataclasses.replace(seen, gramian=products, precision=grads.precision)
                 w, self.state = self.method.weigh(known, self.state)
                 direction = grads.weighted(w)
             for p, g in direction:
                 _add(p, g)
-            if trunk.anatomy.rest:
-                for p, g in trunk.plain(trunk.anatomy.rest, None, keep=False):
+            if whole.anatomy.rest:
+                for p, g in whole.plain(whole.anatomy.rest, None, keep=False):
                     _add(p, g if mean is None else mean(g))
         return w, G
 
+    def _metric(self, grads: Gradients, scale: float) -> Tensor:
+        """The products of gradients as the optimizer will scale them."""
+        if not isinstance(grads, Rows):
+            raise MultiTaskError("entries are scaled in the rows of gradients; use level='jacobian'.")
+        if self.optimizer is None:
+            raise MultiTaskError(
+                f"{self.method} compares gradients as the optimizer will scale them. Hand it over: MultiTask(..., "
+                "optimizer=optimizer)."
+            )
+        return grads.gramian(diagonal(self.optimizer)) / scale**2
+
     def _trunk(
-        self, losses: Mapping[str, Tensor], values: list[Tensor], scale: float, mean: Any, heads: bool = True
-    ) -> Trunk:
+        self,
+        losses: Mapping[str, Tensor],
+        values: list[Tensor],
+        scale: float,
+        mean: Any,
+        groups: Groups | None = None,
+        heads: bool = True,
+    ) -> tuple[Trunk, Trunk]:
+        """The shared part with a gradient for each task; the same with one for each group, where there are groups."""
         found: Anatomy = anatomy(losses, self.shared)
         found.shared.sort(key=self._order())
         if not found.shared:
@@ -180,7 +206,7 @@ class MultiTask:
                 "backward(), or weigh the losses."
             )
         incoming: list[list[Tensor | None]] = []
-        roots: list[Start | None] = []
+        roots: list[list[Start]] = []
         again = any(found.nested)  # then the losses are where the gradients of what is shared begin
         for i, loss in enumerate(values):
             own = found.own[i] if heads else []
@@ -192,23 +218,32 @@ class MultiTask:
             for k, g in zip(found.crossed[i], grads, strict=False):
                 row[k] = g
             incoming.append(row)
-            roots.append((loss, root) if found.nested[i] else None)
+            roots.append([(loss, root)] if found.nested[i] else [])
             for p, g in zip(own, grads[len(found.crossed[i]) :], strict=True):
                 if g is not None:
                     _add(p, g if mean is None else mean(g))
-        return Trunk(found, incoming, roots, self.chunk)
+        whole = Trunk(found, incoming, roots, self.chunk)
+        if groups is None:
+            return whole, whole
+        begun: list[list[Start]] = [
+            [(values[i], torch.full_like(values[i], scale / len(group))) for i in group]
+            if any(found.nested[i] for i in group)
+            else []
+            for group in groups
+        ]
+        return whole, Trunk(found, means(incoming, groups), begun, self.chunk)
 
     def _order(self) -> Callable[[Tensor], int]:
         """The place of a parameter: the model's, where there is a model, else as the graph has it."""
         place = {id(p): i for i, p in enumerate(self.params)}
         return lambda p: place.get(id(p), len(place))
 
-    def _crossed(self, grads: Gradients, other: Mapping[str, Tensor], mean: Any) -> Tensor:
+    def _crossed(self, grads: Gradients, other: Mapping[str, Tensor], mean: Any, groups: Groups | None) -> Tensor:
         """The products of this batch's gradients with those of another, which share no noise."""
         if not isinstance(grads, Rows):
             raise MultiTaskError("two batches are compared by their rows; use MultiTask(..., level='jacobian').")
         second = {name: other[name] for name in self.names}
-        rows = Rows(self._trunk(second, check(second), 1.0, mean, heads=False), mean)
+        rows = Rows(self._trunk(second, check(second), 1.0, mean, groups, heads=False)[1], mean)
         return grads.matrix().double() @ rows.matrix().double().mT
 
     @property
@@ -243,13 +278,20 @@ class MultiTask:
         if self.state is None:
             self.state = self.method.start(len(self.names))
 
-    def _note(self, L: Tensor, w: Tensor | None, G: Tensor | None) -> None:
-        self.gramian = G
+    def _note(self, L: Tensor, w: Tensor | None, G: Tensor | None, groups: Groups | None) -> None:
+        if groups is None:
+            self.gramian = G
+        elif w is not None:
+            of_groups, w = w, torch.zeros_like(L)
+            for wk, group in zip(of_groups, groups, strict=True):
+                w[list(group)] = (wk / len(group)).to(w)
         self.weights = {} if w is None else dict(zip(self.names, w.tolist(), strict=True))
         self.metrics = {f"loss_{name}": value for name, value in zip(self.names, L.tolist(), strict=True)}
         self.metrics |= {f"weight_{name}": value for name, value in self.weights.items()}
-        if G is not None and len(self.names) > 1:
-            above = torch.triu_indices(len(self.names), len(self.names), 1)
+        if groups is not None:
+            self.metrics["groups"] = float(len(groups))
+        if G is not None and len(G) > 1:
+            above = torch.triu_indices(len(G), len(G), 1)
             self.metrics["conflicts"] = float((G[above[0], above[1]] < 0).double().mean())
 
     def _processes(self) -> tuple[Callable[[Tensor], Tensor] | None, int]:
@@ -270,7 +312,7 @@ class MultiTask:
 
     @property
     def affinity(self) -> Tensor:
-        """The cosines between the tasks' gradients at the last step, in the order of ``names``: who helps whom."""
+        """The cosines between the tasks' gradients, when all were last compared, in the order of ``names``."""
         if self.gramian is None:
             raise MultiTaskError(
                 f"{self.method} compared no gradients. Cosines are known after backward() with a method that does, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, Literal, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, dataclass_transform
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ Level = Literal["gramian", "jacobian", "features"]
 """How gradients are compared: ``"gramian"``, all of their products, the rows never in memory together; ``"jacobian"``,
 the rows themselves; ``"features"``, the gradients of what the tasks share last, for hardly more than a plain step."""
 LEVELS: tuple[Level, ...] = ("gramian", "jacobian", "features")
+Groups: TypeAlias = tuple[tuple[int, ...], ...]
+"""Tasks by number, those together that go backward as one."""
 
 
 class MultiTaskError(SteepestError, ValueError):
@@ -38,6 +40,8 @@ class Seen:
     """The step, from 1."""
     draw: torch.Generator | None = None
     """Random numbers, a function of the step: on the CPU whatever the device."""
+    groups: Groups | None = None
+    """Where tasks came together (:meth:`Method.together`): whose mean each row, and each row of the Gramian, is."""
 
     @property
     def m(self) -> int:
@@ -78,6 +82,8 @@ class Method:
     """What :meth:`weigh` looks at. With losses alone a step costs what a plain one does."""
     reads_losses: ClassVar[bool] = False
     """Whether it looks at the losses besides the gradients."""
+    preconditioned: ClassVar[bool] = False
+    """Whether gradients are to be compared as the optimizer will scale their entries."""
     looks_back: ClassVar[bool] = False
     """Whether it wants to hear the losses of the same batch after the step (:meth:`hear`): one more forward pass."""
     fewest: ClassVar[int] = 1
@@ -122,6 +128,13 @@ class Method:
         """The state before the first step, for m tasks: tensors, or numbers."""
         return self.State()
 
+    def together(self, m: int, s: Any, t: int) -> Groups | None:
+        """Which tasks go backward as one at step t, their mean; None: each by itself.
+
+        What is then seen has a row for each group, and so have the weights. A task in no group is left out.
+        """
+        return None
+
     def weigh(self, seen: Seen, s: Any) -> tuple[Tensor, Any]:
         """The weights ``[..., m]`` of the tasks in the direction, and the new state."""
         raise NotImplementedError(f"{type(self).__name__} defines neither weigh nor combine")
@@ -164,9 +177,13 @@ class Aggregator:
         self.state = self.method.start(rows.shape[0]) if self.state is None else self.state
         self.t += 1
         losses = None if losses is None else losses.detach().double()
+        groups = self.method.together(rows.shape[0], self.state, self.t)
+        if groups is not None:
+            rows = torch.stack([rows[list(group)].mean(0) for group in groups])
         needed = rows if self.method.needs == "jacobian" else None
         products = None if self.method.needs == "losses" else gramian(rows)
-        seen = Seen(losses, products, needed, float(torch.finfo(rows.dtype).eps), self.t, drawing(self.seed, self.t))
+        draw, eps = drawing(self.seed, self.t), float(torch.finfo(rows.dtype).eps)
+        seen = Seen(losses, products, needed, eps, self.t, draw, groups)
         if needed is not None:
             d, self.state = self.method.combine(seen, self.state)
             return d.to(rows)

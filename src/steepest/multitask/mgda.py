@@ -29,7 +29,9 @@ class MGDA(Method):
         level: How gradients are compared.
 
     Differs from: solved exactly, where the paper iterates Frank-Wolfe (torchjd: 100 times, to 1e-3). Without
-    normalisation the smallest gradient decides.
+    normalisation the smallest gradient decides. The weights found for normalised gradients are applied to these, as in
+    LibMTL; the authors' code applies them to the losses as they are, so that what was made short may be long again and
+    point against a task.
     Source: Desideri 2012, doi:10.1016/j.crma.2012.03.014; Sener and Koltun 2018, arXiv:1810.04650, equation (3).
     """
 

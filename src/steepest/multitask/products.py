@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from steepest.multitask.graph import Anatomy
-from steepest.multitask.method import gramian, weighted
+from steepest.multitask.method import Groups, gramian, weighted
 
 Mean = Callable[[Tensor], Tensor]
 """Averages a tensor over processes."""
-LARGEST = 1 << 24
-"""Entries of the largest matrix of sample pairs that is made in place of a layer's gradients."""
+Metric = Callable[[Tensor], Tensor | None]
+"""What an optimizer will multiply the entries of a parameter's gradient with; None while nobody knows."""
 
 
 class Gradients(ABC):
@@ -45,7 +45,8 @@ class Trunk:
     Args:
         found: The graph, taken apart.
         incoming: For each task, a gradient for each edge of the cut, or None.
-        roots: For each task whose way through the cut is nested, its loss and the gradient to begin with.
+        roots: For each task whose way through the cut is nested, its loss and the gradient to begin with; else nothing.
+            A mean of tasks has several.
         chunk: How many tasks go backward at once.
     """
 
@@ -53,7 +54,7 @@ class Trunk:
         self,
         found: Anatomy,
         incoming: Sequence[Sequence[Tensor | None]],
-        roots: Sequence[Start | None],
+        roots: Sequence[Sequence[Start]],
         chunk: int = 1,
     ) -> None:
         self.anatomy, self.m, self.chunk, self.roots = found, len(incoming), chunk, roots
@@ -63,24 +64,21 @@ class Trunk:
         self.edges = [edge for edge, p in zip(found.cut, leaf, strict=True) if p is None]
         self.incoming = [[g for g, p in zip(row, leaf, strict=True) if p is None] for row in incoming]
         self.direct = [
-            {id(p): g for g, p in zip(row, leaf, strict=True) if p is not None and g is not None}
-            if root is None
-            else {}
-            for row, root in zip(incoming, roots, strict=True)
+            {id(p): g for g, p in zip(row, leaf, strict=True) if p is not None and g is not None} if not begun else {}
+            for row, begun in zip(incoming, roots, strict=True)
         ]
         """What reaches a shared parameter from a task's own part, past the features."""
 
     def starts(self, i: int) -> list[Start]:
         """Where the gradient of a task begins."""
-        root = self.roots[i]
-        if root is not None:
-            return [root]
+        if self.roots[i]:
+            return list(self.roots[i])
         return [(edge, g) for edge, g in zip(self.edges, self.incoming[i], strict=True) if g is not None]
 
     def through(self, targets: Sequence[Any], keep: bool) -> list[list[Tensor | None]]:
         """For each task the gradients of targets: parameters, or edges of the graph."""
         found: list[list[Tensor | None]] = []
-        chunk = 1 if any(root is not None for root in self.roots) else self.chunk
+        chunk = 1 if any(self.roots) else self.chunk
         for first in range(0, self.m, chunk):
             tasks = range(first, min(first + chunk, self.m))
             found += self._block(targets, tasks, keep or tasks[-1] < self.m - 1)
@@ -102,13 +100,12 @@ class Trunk:
         """The gradients of the (weighted) sum of the losses, in one backward pass."""
         starts: list[Start] = []
         for k, edge in enumerate(self.edges):
-            rows = [row[k] if root is None else None for row, root in zip(self.incoming, self.roots, strict=True)]
+            rows = [None if begun else row[k] for row, begun in zip(self.incoming, self.roots, strict=True)]
             total = _summed(rows, w)
             if total is not None:
                 starts.append((edge, total))
-        for i, root in enumerate(self.roots):
-            if root is not None:
-                starts.append((root[0], root[1] if w is None else (root[1] * w[i]).to(root[1].dtype)))
+        for i, begun in enumerate(self.roots):
+            starts += [(loss, g if w is None else (g * w[i]).to(g.dtype)) for loss, g in begun]
         found = []
         for p, g in zip(params, once(params, starts, keep), strict=True):
             past = _summed([direct.get(id(p)) for direct in self.direct], w)
@@ -116,6 +113,15 @@ class Trunk:
             if both is not None:
                 found.append((p, both))
         return found
+
+
+def means(incoming: Sequence[Sequence[Tensor | None]], groups: Groups) -> list[list[Tensor | None]]:
+    """The gradients that come in, for the means of groups of tasks."""
+    found: list[list[Tensor | None]] = []
+    for group in groups:
+        total = [_summed([incoming[i][k] for i in group], None) for k in range(len(incoming[0]))]
+        found.append([None if g is None else g / len(group) for g in total])
+    return found
 
 
 def once(targets: Sequence[Any], starts: Sequence[Start], keep: bool, batched: bool = False) -> list[Tensor | None]:
@@ -156,8 +162,18 @@ class Rows(Gradients):
             self.stacks.append(_stacked(rows, p, mean).flatten(1))
         self.precision = _precision(self.stacks)
 
-    def gramian(self) -> Tensor:
-        return _total(gramian(stack) for stack in self.stacks)
+    def gramian(self, metric: Metric | None = None) -> Tensor:
+        """The inner products; with a metric, those of gradients whose entries are scaled by it."""
+        return _total(gramian(stack) for stack in self._scaled(metric))
+
+    def _scaled(self, metric: Metric | None) -> list[Tensor]:
+        if metric is None:
+            return self.stacks
+        found = []
+        for p, stack in zip(self.params, self.stacks, strict=True):
+            scale = metric(p)
+            found.append(stack if scale is None else stack * scale.to(stack).flatten().clamp(min=0).sqrt())
+        return found
 
     def matrix(self) -> Tensor:
         """``[m, P]``."""
@@ -277,21 +293,24 @@ def _leaf(node: Any, uses: Counter[Any], through: tuple[str, ...] = ("TBackward0
 
 
 def _products(layer: Layer, mean: Mean | None) -> Tensor:
-    """The inner products of the tasks' gradients of one layer."""
+    """The inner products of the tasks' gradients of one layer, ``D_i^T A``; a bias is an input that is 1.
+
+    With fewer samples than inputs, ``A^T = Q R`` for a small R, and ``D_i^T R^T`` has the same inner products.
+    """
     D, A = layer.D, layer.A
     assert D is not None
     m, B, o = D.shape
-    n = A.shape[1]
-    pairs = B * B * n + (m * B) ** 2 * o
-    if mean is None and pairs < m * B * n * o and (m * B) ** 2 <= LARGEST:
-        # <D_i^T A, D_j^T A> = sum over pairs of samples of (D_i D_j^T) * (A A^T); a bias is an input that is 1
-        wide = torch.promote_types(D.dtype, torch.float32)
-        K = A.to(wide) @ A.to(wide).mT + (layer.bias is not None)
-        flat = D.reshape(m * B, o).to(wide)
-        Q = (flat @ flat.mT).view(m, B, m, B)
-        return torch.einsum("ibjc,bc->ij", Q, K).double()
-    rows = torch.matmul(D.mT, A).flatten(1)
-    total = gramian(rows if mean is None else mean(rows))
+    wide = torch.promote_types(D.dtype, torch.float32)
+    if mean is None and A.shape[1] > B and bool(A.isfinite().all()):
+        A = A.to(wide)
+        if layer.bias is not None:
+            A = torch.cat([A, A.new_ones(B, 1)], 1)
+        R = torch.linalg.qr(A.mT, mode="r").R
+        return gramian(torch.matmul(D.to(wide).mT, R.mT).flatten(1))
+    # some outputs at a time, so that never more than one layer's worth of rows is there
+    parts = [D] if mean is not None else D.split(-(-o // m), 2)
+    rows = (torch.matmul(part.mT, A).flatten(1) for part in parts)
+    total = _total(gramian(row if mean is None else mean(row)) for row in rows)
     if layer.bias is not None:
         sums = D.sum(1)
         total = total + gramian(sums if mean is None else mean(sums))

@@ -13,19 +13,23 @@ from steepest.multitask.method import Level, Method, Seen, finite, gramian, keep
 from steepest.multitask.solvers import onto_simplex
 
 
-class Simplex(NamedTuple):
-    """Weights on the simplex, carried from step to step."""
-
-    w: Tensor
-
-
 def middle(m: int) -> Tensor:
     """Equal weights."""
     return torch.full((m,), 1 / m, dtype=torch.float64)
 
 
+class OnSimplex:
+    """What carries weights on the simplex from step to step, from equal ones on."""
+
+    class State(NamedTuple):
+        w: Tensor
+
+    def start(self, m: int) -> State:
+        return self.State(middle(m))
+
+
 @method
-class SDMGrad(Method):
+class SDMGrad(OnSimplex, Method):
     r"""MGDA's weights by projected gradient steps, pulled to a preferred direction.
 
     .. math::
@@ -56,12 +60,8 @@ class SDMGrad(Method):
     level: Level = "gramian"
 
     permutation_invariant: ClassVar[bool] = True
-    State: ClassVar[Any] = Simplex
 
-    def start(self, m: int) -> Simplex:
-        return Simplex(middle(m))
-
-    def weigh(self, seen: Seen, s: Simplex) -> tuple[Tensor, Simplex]:
+    def weigh(self, seen: Seen, s: OnSimplex.State) -> tuple[Tensor, OnSimplex.State]:
         A, good = finite(seen.G)
         p = preferred(self.preference, A)
         size = A.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt().mean(-1)[..., None, None]
@@ -71,11 +71,11 @@ class SDMGrad(Method):
         for _ in range(self.iterations):
             speed = self.momentum * speed + (A @ (w + self.lamb * p)[..., None])[..., 0]
             w = onto_simplex(w - self.lr * speed)
-        return or_nan((w + self.lamb * p) / (1 + self.lamb), good), Simplex(keep(good, w, before))
+        return or_nan((w + self.lamb * p) / (1 + self.lamb), good), self.State(keep(good, w, before))
 
 
 @method
-class MoDo(Method):
+class MoDo(OnSimplex, Method):
     r"""MGDA's weights by one projected gradient step at each step.
 
     .. math::
@@ -95,16 +95,12 @@ class MoDo(Method):
     level: Level = "gramian"
 
     permutation_invariant: ClassVar[bool] = True
-    State: ClassVar[Any] = Simplex
 
-    def start(self, m: int) -> Simplex:
-        return Simplex(middle(m))
-
-    def weigh(self, seen: Seen, s: Simplex) -> tuple[Tensor, Simplex]:
+    def weigh(self, seen: Seen, s: OnSimplex.State) -> tuple[Tensor, OnSimplex.State]:
         A, good = finite(seen.G)
         before = s.w.to(A.device).expand(A.shape[:-1])
         w = onto_simplex(before - self.gamma * ((A @ before[..., None])[..., 0] + self.rho * before))
-        return or_nan(w, good), Simplex(keep(good, w, before))
+        return or_nan(w, good), self.State(keep(good, w, before))
 
 
 @method

@@ -28,6 +28,7 @@ from steepest.strategy.pieces import amsgrad as amsgrad
 from steepest.strategy.pieces import apollo as apollo
 from steepest.strategy.pieces import apollo_mini as apollo_mini
 from steepest.strategy.pieces import asam as asam
+from steepest.strategy.pieces import auto_lambda as auto_lambda
 from steepest.strategy.pieces import autoclip as autoclip
 from steepest.strategy.pieces import cagrad as cagrad
 from steepest.strategy.pieces import came as came
@@ -41,6 +42,7 @@ from steepest.strategy.pieces import clip_param_norm as clip_param_norm
 from steepest.strategy.pieces import clip_rms as clip_rms
 from steepest.strategy.pieces import clip_update as clip_update
 from steepest.strategy.pieces import clip_value as clip_value
+from steepest.strategy.pieces import clustered as clustered
 from steepest.strategy.pieces import conflict_free as conflict_free
 from steepest.strategy.pieces import constant as constant
 from steepest.strategy.pieces import corrected_decay as corrected_decay
@@ -52,6 +54,7 @@ from steepest.strategy.pieces import dadapt_lion as dadapt_lion
 from steepest.strategy.pieces import dadapt_sgd as dadapt_sgd
 from steepest.strategy.pieces import db_mtl as db_mtl
 from steepest.strategy.pieces import decay_all as decay_all
+from steepest.strategy.pieces import decay_only as decay_only
 from steepest.strategy.pieces import dog as dog
 from steepest.strategy.pieces import dowg as dowg
 from steepest.strategy.pieces import dualproj as dualproj
@@ -96,6 +99,7 @@ from steepest.strategy.pieces import mechanic as mechanic
 from steepest.strategy.pieces import mgda as mgda
 from steepest.strategy.pieces import moco as moco
 from steepest.strategy.pieces import modo as modo
+from steepest.strategy.pieces import momentum_conflict_free as momentum_conflict_free
 from steepest.strategy.pieces import momo as momo
 from steepest.strategy.pieces import momo_adam as momo_adam
 from steepest.strategy.pieces import multistep as multistep
@@ -117,6 +121,7 @@ from steepest.strategy.pieces import polyak as polyak
 from steepest.strategy.pieces import polynomial as polynomial
 from steepest.strategy.pieces import power as power
 from steepest.strategy.pieces import precision as precision
+from steepest.strategy.pieces import preconditioned as preconditioned
 from steepest.strategy.pieces import prodigy as prodigy
 from steepest.strategy.pieces import product as product
 from steepest.strategy.pieces import qhadam as qhadam
@@ -145,6 +150,7 @@ from steepest.strategy.pieces import signsgd as signsgd
 from steepest.strategy.pieces import signum as signum
 from steepest.strategy.pieces import skip_large as skip_large
 from steepest.strategy.pieces import sm3 as sm3
+from steepest.strategy.pieces import smoothed as smoothed
 from steepest.strategy.pieces import soap as soap
 from steepest.strategy.pieces import sophia as sophia
 from steepest.strategy.pieces import stable_adamw as stable_adamw
@@ -176,6 +182,7 @@ from steepest.strategy.value import lift as _lift
 algoperf = _lift(_recipes.algoperf)
 cnn = _lift(_recipes.cnn)
 finetune = _lift(_recipes.finetune)
+gnn = _lift(_recipes.gnn)
 llm = _lift(_recipes.llm)
 llm_lion = _lift(_recipes.llm_lion)
 llm_wsd = _lift(_recipes.llm_wsd)

@@ -21,6 +21,7 @@ from steepest.strategy.decay_all import DecayAll
 from steepest.strategy.lbfgs import QuasiNewton
 from steepest.strategy.partition import Partition
 from steepest.strategy.scheduler import Scheduler
+from steepest.transfer.decay_only import DecayOnly
 from steepest.transfer.freezing import release
 from steepest.transfer.layer_decay import LayerDecay
 from steepest.transfer.layers import head, split
@@ -180,7 +181,7 @@ def optimizer(
     decay_all = any(isinstance(wish, DecayAll) for wish in wishes)
     dealt = groups(rule, source, decay_all=decay_all, apart=any(w.spares for w in wrappers))
     for wish in wishes:
-        if isinstance(wish, LayerDecay | Rates):
+        if isinstance(wish, DecayOnly | LayerDecay | Rates):
             dealt = wish.deal(dealt, source)
     if isinstance(source, nn.Module) and any(w.knows_new for w in wrappers):
         new = set(head(source) if begun is None else begun.new)
@@ -190,6 +191,7 @@ def optimizer(
             f"{rule.name} trains hidden layers ({' and '.join(rule.kind.takes)}), and here is none: all would go to "
             f"{routes['rest']}. Send it what you mean by label: partition(head={rule.name}(...), rest=adamw(...))."
         )
+    tasks = several(strategy, source)
     made = Optimizer(
         dealt,
         {piece.name: piece.kind for piece in rules},
@@ -200,8 +202,10 @@ def optimizer(
         gate=freezing({text: move for text, move in moves.items() if isinstance(move, Timetable)}, source, clock),
         executor=executor,
         precision=precision,
-        tasks=several(strategy, source),
+        tasks=tasks,
     )
+    if tasks is not None and tasks.method.preconditioned:
+        tasks.optimizer = made
     if begun is not None and begun.state is not None:
         warm(made, begun.state, begun.new, begun.folder)
     if isinstance(source, nn.Module) and made.averages:

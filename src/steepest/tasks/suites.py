@@ -9,15 +9,16 @@ SMALL = (
     "digits-cnn",
     "digits-graph",
     "digits-multitask",
-    "photo-autoencoder",
     "deep-linear",
     "quadratic(noise=0.5)",
 )
 
 SUITES: dict[str, tuple[str, ...]] = {
     "small": SMALL,
-    "full": (*SMALL, "char-lstm", "char-transformer"),
+    "full": (*SMALL, "photo-autoencoder", "char-lstm", "char-transformer"),
+    "multitask": ("digits-multitask", "two-scales", "planted-clusters", "digits-overlay"),
     "sick": ("adding-rnn", "digits-sigmoids", "exploding-rnn"),
 }
-"""``small``: a run of all takes a quarter of a minute. ``full``: small, and what takes longer. ``sick``: what does not
+"""``small``: a run of all takes ten seconds. ``full``: small, and what takes longer. ``multitask``: several
+losses each, for the table of docs/multitask.md. ``sick``: what does not
 train well, each for a known reason, for the doctor and for clipping; no score is taken from these."""

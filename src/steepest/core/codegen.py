@@ -25,10 +25,10 @@ GAUGE_LANES = 16
 STORAGE = {"float32": "float", "float64": "double", "bfloat16": "bf16", "float16": "half"}
 
 PRELUDE = """\
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 typedef int64_t i64;
 struct bf16 { uint16_t bits; };
 static inline float load(bf16 x) { uint32_t u = uint32_t(x.bits) << 16; float f; std::memcpy(&f, &u, 4); return f; }
@@ -50,7 +50,9 @@ static inline void store(half* y, float x) { *y = half(x); }
 """
 FIND = """\
 static inline i64 tensor_of(i64 c, const i64* start, i64 count) {
-  return std::upper_bound(start, start + count + 1, c) - start - 1;
+  i64 low = 0, high = count;
+  while (low < high) { const i64 t = (low + high + 1) / 2; if (start[t] <= c) low = t; else high = t - 1; }
+  return low;
 }
 """
 
@@ -62,7 +64,7 @@ extern "C" void run(i64 count, const i64* table, const double* k, const i64* sta
     const i64 t = tensor_of(c, start, count);
     const i64* row = table + t * {width};
     const i64 from = (c - start[t]) * {chunk};
-    const i64 len = std::min<i64>({chunk}, row[0] - from);
+    const i64 left = row[0] - from, len = left < {chunk} ? left : {chunk};
     body({call});
   }}
 }}

@@ -266,3 +266,31 @@ def test_a_space_can_be_made_by_hand() -> None:
     assert made == space(piece, {"lr": log(1e-5, 1e-3)}) == space("lion(lr=log(1e-5, 1e-3))")
     with pytest.raises(SteepestError):
         Space((piece,), ((0, ("betas", 0), Range(0.5, 1.5)),))
+
+
+def test_a_choice_between_whole_pieces() -> None:
+    text = "adamw(lr=log(0.0001, 0.1)) | choice(cosine(), step(every=30)) | clip_norm()"
+    made = space(text)
+    assert str(made) == text and space(str(made)) == made
+    assert list(made.dimensions) == ["adamw.lr", "schedule"]
+    points = made.sample(4, 0)
+    assert sorted({made.at(p).role("schedule")[0].name for p in points}) == ["cosine", "step"]
+    assert all(made.complete(p) == p and made.near_edges({**p, "adamw.lr": 0.003}) == [] for p in points)
+    assert str(made.base) == "adamw(lr=0.003162) | cosine() | clip_norm()"
+    two = space("sgd(lr=log(0.1, 1)) | choice(cosine, linear) | choice(warmup(steps=5), warmup(steps=9))")
+    assert list(two.dimensions) == ["sgd.lr", "schedule", "schedule[2]"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("choice(adamw, sgd) | cosine", "other rules are other strategies"),
+        ("adamw | choice(cosine, clip_norm)", "several roles"),
+        ("adamw | choice(cosine, warmup(steps=(0, 0.2)))", "have no ranges"),
+        ("adamw | choice(cosine)", "at least two"),
+        ("adamw | choice()", "at least two"),
+    ],
+)
+def test_what_no_choice_between_pieces_is(text: str, said: str) -> None:
+    with pytest.raises(SpaceError, match=said):
+        space(text)

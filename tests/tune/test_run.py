@@ -227,7 +227,9 @@ def legs_of(folder, task="line", space=SPACES[0]):
 
 
 def begun(folder):
-    return len([*Path(folder).glob("trials/*/*/*/result.json")])
+    """How many trials have come to something."""
+    found = [json.loads(p.read_text()) for p in Path(folder).glob("trials/*/*/*/result.json")]
+    return sum(result["status"] == "finished" for result in found)
 
 
 def once(legs, budget):

@@ -62,6 +62,37 @@ def test_given_points_come_first():
     assert made.take().point != {"x": 0.5, "y": 0.25}
 
 
+def test_several_at_once_are_those_that_would_come_one_by_one():
+    one, many = Memory(), Memory()
+    single, several = search(one, budget=7), search(many, budget=7)
+    legs = [single.take() for _ in range(7)]
+    assert [leg.point for leg in several.take_some(5)] == [leg.point for leg in legs[:5]]
+    assert [leg.point for leg in several.take_some(5)] == [leg.point for leg in legs[5:]]  # that is the budget
+    assert several.take_some(5) == [] and single.take() is None
+    assert all(leg.status == "open" for leg in many.legs())
+
+
+def test_a_sampler_is_told_what_is_being_tried_by_the_same_batch():
+    seen = []
+
+    class Seeing:
+        def ask(self, box, trials, seed):
+            seen.append([t.status for t in trials])
+            return Proposal({"x": len(trials) / 10, "y": 0.5})
+
+    made = Search(Memory(), BOX, Seeing(), budget=4)
+    made.take_some(3)
+    assert seen == [[], ["open"], ["open", "open"]]
+
+
+def test_what_does_not_go_with_the_first_waits():
+    made = Search(Memory(), BOX, Random(), Halving(), 7.0, full=40)
+    for leg in made.take_some(4):
+        made.tell(leg, _outcome(leg, 40))
+    first = made.take_some(9, lambda first, leg: leg.steps == first.steps)
+    assert [leg.steps for leg in first] == [20, 20]
+
+
 def test_a_point_is_not_tried_twice_where_there_are_others():
     class Stubborn:
         def ask(self, box, trials, seed):
@@ -198,8 +229,7 @@ def _act(owner, dice, held, clock):
     mine = held.setdefault(id(owner), [])
     what = dice.choice(["take", "take", "tell", "renew", "back"])
     if what == "take" and len(mine) < 2:
-        if (leg := owner.take()) is not None:
-            mine.append(leg)
+        mine += owner.take_some(dice.choice([1, 1, 2, 5]))
     elif what == "tell" and mine:
         leg = mine.pop(dice.randrange(len(mine)))
         owner.tell(leg, _outcome(leg, 40))

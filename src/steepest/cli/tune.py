@@ -37,8 +37,34 @@ def tune(
     ] = None,
     sampler: Annotated[str, typer.Option(help="auto, gp, tpe, cmaes, evolution, sobol, halton or random.")] = "auto",
     scheduler: Annotated[
-        str, typer.Option(help="How far trials are run: whole, or asha, hyperband, bohb on shorter schedules.")
+        str, typer.Option(help="How far trials are run: whole; asha, hyperband or bohb, over rungs; or median.")
     ] = "whole",
+    climb: Annotated[
+        str, typer.Option(help="To the next rung: again, on a complete longer schedule; or on, from a checkpoint.")
+    ] = "again",
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="Two objectives: the loss against steps, or seconds; the answer is a front.", show_default=False
+        ),
+    ] = None,
+    extend: Annotated[
+        bool, typer.Option("--extend/--no-extend", help="Let a range go on where the best point is next to its end.")
+    ] = True,
+    together: Annotated[
+        str, typer.Option(help="Train trials as stacks: auto, where that is faster; stacked; or processes, never.")
+    ] = "auto",
+    population: Annotated[
+        int | None,
+        typer.Option(
+            min=4, help="Instead: one training of so many members, which copy the best of them.", show_default=False
+        ),
+    ] = None,
+    method: Annotated[str, typer.Option(help="Of the population: pbt, pb2 or mf-pbt.")] = "pbt",
+    by_gradient: Annotated[
+        bool, typer.Option("--by-gradient", help="Instead: short trainings, and the slope of their loss in the values.")
+    ] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Short trainings, by gradient.")] = 30,
     storage: Annotated[
         str | None,
         typer.Option(help="A file (.journal, .db) or an address (postgresql://...); a journal if not given."),
@@ -64,26 +90,33 @@ def tune(
     from steepest.tune import resumed
     from steepest.tune import tune as run
 
+    way = _on_the_way(resume, population, by_gradient, method, rounds, budget, strategies)
     if resume is not None and (task is not None or strategies or out is not None):
         raise RecordError("--resume takes everything but budget and jobs from the folder: give no task, -s or --out.")
     if resume is None and task is None:
         raise RecordError("say which task: steepest tune digits-mlp -s adamw; or which study: --resume FOLDER.")
+    if way is not None:
+        _other_way(way, task, strategies, steps, seed, jobs, device, out, resume)
+        return
     said = [task or "", *(word for text in strategies or ("adamw",) for word in ("-s", text))]
     more = [*length(steps, device), *(["--sampler", sampler] if sampler != "auto" else [])]
     more += ["--scheduler", scheduler] if scheduler != "whole" else []
+    more += ["--climb", climb] if climb != "again" else []
+    more += [*(["--against", against] if against else []), *([] if extend else ["--no-extend"])]
     more += [*(["--seed", str(seed)] if seed else []), *(["--storage", storage] if storage else [])]
     folder = resume or out or Path("runs") / slug(" ".join(["tune", *said, *more]))
 
     def again(budget: str) -> str:
         return command("tune", "--resume", str(folder), "--budget", budget)
 
-    options: dict[str, Any] = {"jobs": jobs, "worker": worker, "render": render}
+    options: dict[str, Any] = {"jobs": jobs, "worker": worker, "render": render, "together": together}
     try:
         if resume is not None:
             found = resumed(folder, budget=budget, **options)
         else:
             options |= {"sampler": sampler, "scheduler": None if scheduler == "whole" else scheduler}
             options |= {"storage": storage, "seed": seed, "steps": steps, "device": device}
+            options |= {"climb": climb, "against": against, "extend": extend}
             found = run(task or "", strategies or ["adamw"], budget=budget or "64", out=folder, **options)
     except KeyboardInterrupt as stop:
         raise Stopped(f"stopped; {stop or 'what is finished is kept'}. Go on with: {again(_given(folder))}") from None
@@ -93,6 +126,69 @@ def tune(
     show(found)
     report(found, folder)
     _next(found, task, folder, length(steps, device), again)
+
+
+def _on_the_way(
+    resume: Path | None,
+    population: int | None,
+    by_gradient: bool,
+    method: str,
+    rounds: int,
+    budget: str | None,
+    strategies: list[str] | None,
+) -> tuple[str, dict[str, Any]] | None:
+    """Whether values are to be found on the way of trainings, and how; None: by a search."""
+    if resume is not None and (resume / "on-the-way.json").exists():
+        if budget is not None:
+            raise RecordError(f"what {resume} costs was said when it began: --budget does not go with it.")
+        return "resume", {}
+    if population is None and not by_gradient:
+        return None
+    what = "--population" if population is not None else "--by-gradient"
+    if population is not None and by_gradient:
+        raise RecordError("--population and --by-gradient are two ways: give one of them.")
+    if budget is not None:
+        cost = (
+            "its members are the budget"
+            if population is not None
+            else "--rounds says how many short trainings it takes"
+        )
+        raise RecordError(f"{what} takes no --budget: {cost}.")
+    if strategies is not None and len(strategies) > 1:
+        raise RecordError(f"{what} takes one strategy; give -s once.")
+    return ("population", {"members": population, "method": method}) if population else ("gradient", {"rounds": rounds})
+
+
+def _other_way(
+    way: tuple[str, dict[str, Any]],
+    task: str | None,
+    strategies: list[str] | None,
+    steps: int | None,
+    seed: int,
+    jobs: int | None,
+    device: str,
+    out: Path | None,
+    resume: Path | None,
+) -> None:
+    from steepest.cli.on_the_way import Wanted, resumed, search
+
+    how, options = way
+    wanted = None if resume is None else resumed(resume, jobs)
+    if wanted is None:
+        text = (strategies or ["adamw"])[0]
+        words = [
+            "tune",
+            str(task),
+            "-s",
+            text,
+            how,
+            *map(str, options.values()),
+            *length(steps, device),
+            f"--seed {seed}",
+        ]
+        folder = out or Path("runs") / slug(" ".join(words))
+        wanted = Wanted(how, str(task), text, folder, options, steps, seed, jobs, device)
+    search(wanted)
 
 
 def _given(folder: Path) -> str:

@@ -13,6 +13,7 @@ from steepest.core.device import usable
 from steepest.core.errors import SteepestError
 from steepest.core.piece import Piece
 from steepest.core.records import SCHEMA, plain, provenance, read_result, refuse_other, slug
+from steepest.fit.leave import NEVER, Leave
 from steepest.fit.protocol import Trains
 from steepest.fit.watching import MONITOR, watching
 from steepest.strategy.text import parse
@@ -59,6 +60,8 @@ class Job:
     seed: int
     folder: Path
     trial: int | None = None
+    leave: Leave = NEVER
+    """Where it is left before its end."""
 
     @property
     def key(self) -> tuple[str, str, int]:

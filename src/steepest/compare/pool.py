@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import os
 import selectors
@@ -25,6 +24,7 @@ from steepest.core.records import RESULT, write_json
 from steepest.fit.interrupt import Stop
 from steepest.fit.run import failure
 from steepest.fleet.group import Together, groups
+from steepest.tasks.task import Task
 
 TRIES = 2
 """How often a run whose worker dies is begun before it counts as failed."""
@@ -88,7 +88,7 @@ class Pool:
         comparison: Comparison | None = None,
         until: float = math.inf,
         together: Together = "processes",
-        more: Callable[[], Job | None] = lambda: None,
+        more: Callable[[], Sequence[Job]] = tuple,
     ) -> bool:
         """Run all jobs; False when they were stopped before the end, by the user or by the clock.
 
@@ -101,21 +101,20 @@ class Pool:
                 :data:`GRACE` seconds later is killed.
             together: Whether runs of one task may be trained as a stack (see :mod:`steepest.fleet.group`): their
                 results then agree with those of runs alone to rounding, and their seconds are shares of the stack's.
-            more: Asked for another job whenever a worker would have nothing to do; None: nothing for now. The pool is
-                done when nothing is running and there is none.
+            more: Asked for further jobs whenever a worker would have nothing to do; those that it gives at once may be
+                trained together. None: nothing for now. The pool is done when nothing is running and there are none.
         """
         comparison = comparison or self.comparison
+        given = len(jobs)
+        jobs = jobs or more()
         if not jobs:
-            first = more()
-            if first is None:
-                return True
-            jobs = [first]
+            return True
         if self._copies is None:
             self._copies = os.name != "nt" and (self.comparison.spelt or self._can_copy())
         if not self._copies:
             return self._here(jobs, comparison, audience, until, more)
         (self.folder / "logs").mkdir(exist_ok=True)
-        waiting = deque(self._orders(jobs, at_once, comparison, together))
+        waiting = deque(self._orders(jobs, at_once if given else 1, comparison, together))
         tries = dict.fromkeys((job.key for job in jobs), 0)
         workers, stopping = self._workers, False
         with Stop() as stop, selectors.DefaultSelector() as selector:
@@ -133,11 +132,12 @@ class Pool:
                         if worker.busy:
                             worker.kill()
                 while not stopping and len(waiting) + sum(w.busy for w in workers) < at_once:
-                    job = more()
-                    if job is None:
+                    further = more()
+                    if not further:
                         break
-                    tries.setdefault(job.key, 0)
-                    waiting.append((job,))
+                    for job in further:
+                        tries.setdefault(job.key, 0)
+                    waiting.extend(self._orders(further, 1, comparison, together))
                 while len(workers) < min(at_once, len(waiting) + sum(w.busy for w in workers)):
                     worker = self._hire()
                     selector.register(worker.outbox, selectors.EVENT_READ, worker)
@@ -163,6 +163,10 @@ class Pool:
                         workers.remove(worker)
                         _bury(worker, worker.close(), waiting, tries, stopping, audience)
                 audience.tick()
+
+    def stacks(self, task: Task) -> bool:
+        """Whether runs of a task may still be trained together: nothing has shown that they are faster one by one."""
+        return (task.name, task.steps) not in self._apart
 
     def _orders(self, jobs: Sequence[Job], at_once: int, comparison: Comparison, together: Together) -> list[Order]:
         """What workers get at once: jobs that may be trained together, then the others one by one."""
@@ -227,11 +231,13 @@ class Pool:
         comparison: Comparison,
         audience: Audience,
         until: float,
-        more: Callable[[], Job | None],
+        more: Callable[[], Sequence[Job]],
     ) -> bool:
         """In this process, where the system cannot copy one: the same numbers, one run at a time."""
         resolve = from_memory(comparison)
-        for job in itertools.chain(jobs, iter(more, None)):
+        waiting = deque(jobs)
+        while waiting:
+            job = waiting.popleft()
             if time.monotonic() > until:
                 return False
             audience.started(job)
@@ -246,6 +252,8 @@ class Pool:
             audience.ended(job, status, message)
             if status == "stopped":
                 return False
+            if not waiting:
+                waiting.extend(more())
         return True
 
 

@@ -194,6 +194,7 @@ def ordered(job: Job, comparison: Comparison) -> dict[str, Any]:
         "device": comparison.device,
         "monitor": comparison.monitor,
         "blind": job.trial is not None,
+        "leave": job.leave.record() if job.leave else None,
     }
 
 

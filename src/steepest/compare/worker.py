@@ -27,6 +27,7 @@ import torch
 
 from steepest.core.errors import CheckpointError
 from steepest.core.records import CHECKPOINT, PREVIOUS, RESULT, load_checkpoint, lock, write_json
+from steepest.fit.leave import Leave
 from steepest.fit.loop import train
 from steepest.fit.plan import Plan, begin
 from steepest.fit.protocol import Trains
@@ -64,7 +65,9 @@ def work(job: dict[str, Any], resolve: Resolve, on_step: Callable[[int, float], 
 
 def _plan(job: dict[str, Any], resolve: Resolve) -> Plan:
     task, strategy = resolve(job)
-    return Plan(task, strategy, job["seed"], job["label"], job["device"], monitor=job.get("monitor", "off"))
+    leave = Leave.read(job.get("leave"))
+    monitor = job.get("monitor", "off")
+    return Plan(task, strategy, job["seed"], job["label"], job["device"], monitor=monitor, leave=leave)
 
 
 def work_together(

@@ -49,7 +49,7 @@ def train(
         state, optimizer, problem = run.state, run.optimizer, None
         if state.step == 0 or not run.validation:
             bar.evaluated(task.metric, run.evaluate())
-        while state.step < task.steps and not stop.asked and not problem:
+        while state.step < task.steps and not stop.asked and not problem and not run.left():
             spent = 0.0 if monitor is None else monitor.budget.spent
             try:
                 with state.timed():
@@ -121,12 +121,14 @@ def _several(task: Task, model: nn.Module, optimizer: Any, several: Several, bat
 
 def finish(run: Training, problem: str | None) -> Run:
     """Say how it ended; the test split is touched here, once, by a run that finished."""
-    task, state = run.plan.task, run.state
+    plan, task, state = run.plan, run.plan.task, run.state
     test = None
     if not problem and state.step == task.steps and not math.isfinite(run.validation[task.metric]):
         problem = f"validation {task.metric} was not finite at the end, step {state.step}"
     if problem:
         status, message = "diverged", problem
+    elif left := run.left():
+        status, message = left, plan.leave.words(left, state.step, task.steps)
     elif state.step < task.steps:
         status, message = "stopped", f"stopped at step {state.step} of {task.steps}"
         if run.folder is not None:
@@ -135,6 +137,8 @@ def finish(run: Training, problem: str | None) -> Run:
         status, message = "finished", state.watch.summary()
     if status != "diverged":
         run.checkpoint_at_the_end()  # before the test split, so that an error there costs no training
+    if status == "paused":
+        run.measure()
     if status == "finished" and task.test is not None:
         with deployed(run.plan, run.model, run.optimizer):
             test = task.evaluate(run.model, "test")

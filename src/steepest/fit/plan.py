@@ -25,6 +25,7 @@ from steepest.core.records import (
     write_json,
 )
 from steepest.fit.beginning import facts
+from steepest.fit.leave import NEVER, Leave
 from steepest.fit.protocol import Trains
 from steepest.fit.run import Run
 from steepest.fit.watching import watching
@@ -53,6 +54,7 @@ class Plan:
         spelling: The text that loads the task; None for one that was made in a script.
         threads: How many torch computes with; None: one for a small model (see :mod:`steepest.fit.threads`).
         monitor: What is measured beside the loss: ``"off"`` or a preset of :mod:`steepest.monitor`.
+        leave: Where it is left before its end.
     """
 
     task: Task
@@ -65,6 +67,7 @@ class Plan:
     spelling: str | None = None
     threads: int | None = None
     monitor: str | Preset = "off"
+    leave: Leave = NEVER
 
     def __post_init__(self) -> None:
         if self.log_every == 0:

@@ -14,6 +14,7 @@ from torch import nn
 from steepest.core.records import CHECKPOINT, METRICS, STABLE, Metrics, load_checkpoint, read_metrics, save_checkpoint
 from steepest.fit.beginning import seeded
 from steepest.fit.deploy import deployed, weights
+from steepest.fit.leave import Left
 from steepest.fit.plan import Plan
 from steepest.fit.protocol import Steps
 from steepest.fit.state import State, pack, unpack
@@ -114,6 +115,21 @@ class Training:
         value = self.validation[task.metric]
         self.state.validated(value, task.goal, task.reached(value))
         return value
+
+    def left(self) -> Left | None:
+        """Whether the run is left here, before its end, as its plan says."""
+        leave, task = self.plan.leave, self.plan.task
+        if not leave or self.state.step >= task.steps:
+            return None
+        return leave.left(self.state.step, self.state.best, task.goal)
+
+    def measure(self) -> None:
+        """Let :attr:`validation` be that of the present step, where the run's own clock has not measured it; what the
+        run remembers, and its metrics, stay as they are.
+        """
+        if self.state.step and self.state.step % self.plan.task.eval_interval:
+            with deployed(self.plan, self.model, self.optimizer):
+                self.validation = self.plan.task.evaluate(self.model)
 
     def checkpoint(self, name: str = CHECKPOINT) -> None:
         """Everything on the disk, metrics first, so that they reach at least as far as the checkpoint."""

@@ -57,7 +57,7 @@ def groups(runs: Sequence[tuple[Task, Any]], at_once: int, together: Together = 
             continue
         key = (task.name, task.steps, task.batch_size)
         if (key, kind) not in known:
-            known[key, kind] = _stacks(task, strategy)
+            known[key, kind] = stackable(task, strategy)
         if known[key, kind]:
             alike.setdefault(key, []).append((kind, place))
     for members in alike.values():
@@ -74,7 +74,7 @@ def groups(runs: Sequence[tuple[Task, Any]], at_once: int, together: Together = 
     return [*found, *([place] for place in range(len(runs)) if place not in taken)]
 
 
-def _stacks(task: Task, strategy: Any) -> bool:
+def stackable(task: Task, strategy: Any) -> bool:
     """Whether a stack could train such a strategy at all."""
     try:
         if obstacle([Plan(task, strategy)]) is not None:

@@ -46,6 +46,7 @@ class Lane:
         self.every = run.plan.log_every
         self.interval = run.plan.task.eval_interval
         self.steps = run.plan.task.steps
+        self.leaves = bool(run.plan.leave)
         self.generator = torch.Generator(device=run.device)
         self._others: dict[str, Any] = {}
         self.take_random()
@@ -69,4 +70,6 @@ class Lane:
     @property
     def done(self) -> bool:
         """Whether nothing is left to train."""
-        return bool(self.problem) or self.stopped or self.run.state.step >= self.steps
+        if self.problem or self.stopped or self.run.state.step >= self.steps:
+            return True
+        return self.leaves and self.run.left() is not None

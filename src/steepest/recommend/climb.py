@@ -11,6 +11,7 @@ from typing import Any
 
 from steepest.compare.bench import charged
 from steepest.compare.budget import Budget, BudgetError
+from steepest.compare.clock import RESERVE
 from steepest.compare.display import display
 from steepest.compare.estimate import START
 from steepest.compare.plan import Candidate, Comparison, Ground, Job, ended
@@ -39,7 +40,7 @@ from steepest.recommend.ladder import (
     settings,
     sizes,
 )
-from steepest.recommend.notebook import RESERVE, Notebook, Noting
+from steepest.recommend.notebook import Notebook, Noting
 
 RUNGS = "rungs"
 SHARE = 0.9
@@ -73,7 +74,7 @@ class Climb:
 
     def left(self) -> float:
         """Seconds that may still be planned with."""
-        return self.notebook.left()
+        return self.notebook.clock.left()
 
     def record(self) -> dict[str, Any]:
         """What makes two recommendations the same one; the budget does not."""
@@ -113,7 +114,7 @@ class Climb:
 
     def _too_small(self, least: float, count: int) -> str:
         if self.budget.timed:
-            seconds = least / SHARE + START + RESERVE + self.notebook.here
+            seconds = least / SHARE + START + RESERVE + self.notebook.clock.here
             least = 5 * math.ceil(1.05 * seconds / 5)
         smallest = Budget(math.ceil(least - 1e-9), self.budget.unit)
         return (
@@ -127,7 +128,7 @@ class Climb:
         if not self.budget.timed:
             return in_gradients(self.entrants)
         late = self.budget.amount / 4
-        return in_seconds(self.task, self.entrants, lambda: self.device != "cpu" or self.notebook.spent >= late)
+        return in_seconds(self.task, self.entrants, lambda: self.device != "cpu" or self.notebook.clock.spent >= late)
 
     def standing(self, entrants: Sequence[Entrant]) -> list[Demand]:
         """The demands of some of the entrants, at the pace that was seen."""
@@ -299,11 +300,12 @@ class Climb:
             return f"{words}{self.notebook.best_so_far(self.task.metric)}{rest}"
 
         with display(self.progress, comparison, jobs, done, heading) as shown:
-            complete = pool.run(missing, self.at_once, Noting(shown, self.notebook), comparison, self.notebook.until)
+            audience = Noting(shown, self.notebook)
+            complete = pool.run(missing, self.at_once, audience, comparison, self.notebook.clock.last)
         self.save()
         if complete:
             return
-        if self.notebook.over:
+        if self.notebook.clock.over:
             raise OutOfTime
         count = sum(over(job) for job in jobs)
         raise KeyboardInterrupt(

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from steepest.compare.budget import Budget
+from steepest.compare.clock import Clock
 from steepest.compare.display import Silent
 from steepest.compare.plan import Job
-from steepest.compare.pool import GRACE
 from steepest.compare.verdict import figure
 from steepest.core.records import RECOMMENDATION, provenance, read_json, write_json
-
-RESERVE = GRACE + 4.0
-"""Seconds that are kept back for the last checkpoints and the verdict."""
-EVERY = 2.0
-"""Seconds between notes of the time that was spent."""
 
 
 class Notebook:
@@ -31,40 +24,15 @@ class Notebook:
     """
 
     def __init__(self, folder: Path, record: Mapping[str, Any], budget: Budget) -> None:
-        self.path, self.budget = folder / RECOMMENDATION, budget
-        self.begun = self.noted = time.monotonic()
+        self.path = folder / RECOMMENDATION
         there = read_json(self.path) if self.path.exists() else {**record, **provenance(), "rungs": []}
         self.state: dict[str, Any] = {**there, "budget": str(budget)}
-        self.before = float(self.state.get("spent", 0.0))
-
-    @property
-    def here(self) -> float:
-        """Seconds of this call."""
-        return time.monotonic() - self.begun
-
-    @property
-    def spent(self) -> float:
-        """Seconds of all calls on this folder."""
-        return self.before + self.here
-
-    @property
-    def until(self) -> float:
-        """When the last run must stop, by ``time.monotonic``."""
-        return self.begun + self.budget.amount - self.before - RESERVE if self.budget.timed else math.inf
-
-    @property
-    def over(self) -> bool:
-        """Whether the time is up."""
-        return time.monotonic() >= self.until
-
-    def left(self) -> float:
-        """Seconds that may still be planned with."""
-        return self.until - time.monotonic()
+        self.clock = Clock(budget, float(self.state.get("spent", 0.0)))
 
     def save(self) -> None:
         """Write everything down."""
-        self.noted = time.monotonic()
-        write_json(self.path, {**self.state, "spent": self.spent})
+        self.clock.note()
+        write_json(self.path, {**self.state, "spent": self.clock.spent})
 
     def best_so_far(self, metric: str) -> str:
         """The leader of the last rung that was judged, as the end of a sentence."""
@@ -95,5 +63,5 @@ class Noting(Silent):
 
     def tick(self) -> None:
         self.shown.tick()
-        if time.monotonic() - self.notebook.noted > EVERY:
+        if self.notebook.clock.due:
             self.notebook.save()

@@ -128,10 +128,15 @@ class Leg:
     attempt: int = 0
     message: str = ""
     begun: float | None = None
+    reached: int | None = None
+    cost: float | None = None
+    """The second objective, where there is one."""
 
     @property
     def length(self) -> float:
-        """How far it goes; infinity for the full length."""
+        """How far it goes, or went where it was stopped on its way; infinity for the full length."""
+        if self.status == "stopped":
+            return float(self.reached or 0)
         return math.inf if self.steps is None else self.steps
 
 
@@ -185,6 +190,7 @@ class Arm:
     legs: tuple[Leg, ...]
     chosen: Mapping[str, Any]
     importance: Mapping[str, float]
+    extended: tuple[str, ...] = ()
 
     @cached_property
     def trials(self) -> list[Try]:
@@ -219,6 +225,17 @@ class Tuning:
     raw: Mapping[str, Any] = field(repr=False, default_factory=dict)
 
     @property
+    def against(self) -> str | None:
+        """What the loss is weighed against, where there are two objectives."""
+        given = self.record.get("against")
+        return None if given is None else str(given)
+
+    @property
+    def front(self) -> list[Mapping[str, Any]]:
+        """The settings that none beats in both objectives, the cheapest first."""
+        return [row for row in self.raw.get("front") or [] if isinstance(row, Mapping)]
+
+    @property
     def sign(self) -> int:
         """1 where smaller is better."""
         return 1 if self.goal == "min" else -1
@@ -251,10 +268,19 @@ class Tuning:
         texts = list(sources.values()) if isinstance(sources, Mapping) else list(sources)
         words = ["steepest", "tune", str(task), *(w for text in texts for w in ("-s", str(text)))]
         words += ["--budget", str(self.record.get("budget")).replace(" runs", "")]
-        usual = {"sampler": "auto", "scheduler": None, "seed": 0, "steps": None, "device": "cpu"}
+        usual = {
+            "sampler": "auto",
+            "scheduler": None,
+            "climb": None,
+            "against": None,
+            "seed": 0,
+            "steps": None,
+            "device": "cpu",
+        }
         for option, default in usual.items():
             value = self.record.get(option)
             words += [f"--{option}", str(value)] if value not in (default, None) else []
+        words += ["--no-extend"] if self.record.get("extend") is False else []
         return shlex.join([*words, "--out", f"runs/{folder}-again"])
 
 
@@ -291,6 +317,7 @@ def _arm(root: Path, entry: Mapping[str, Any]) -> Arm:
         tuple(_leg(root, leg) for leg in legs),
         mapping(entry.get("chosen")),
         weighed,
+        tuple(map(str, entry.get("extended") or ())),
     )
 
 
@@ -315,6 +342,8 @@ def _leg(root: Path, entry: Mapping[str, Any]) -> Leg:
         int(entry.get("attempt") or 0),
         str(entry.get("message") or ""),
         _begun(root / str(entry["folder"]), seconds) if entry.get("folder") else None,
+        None if entry.get("reached") is None else int(entry["reached"]),
+        number(entry.get("cost")),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from steepest.report.data import Records, Strategy, Task, number
 from steepest.report.figures.base import Figure
+from steepest.report.figures.pareto import front_table, pareto_figure
 from steepest.report.figures.search import best_figure, curse_figure, race_figure, timeline_figure
 from steepest.report.figures.space import (
     axis_figure,
@@ -113,8 +114,10 @@ def _copied(title: str, text: str, name: str) -> Html:
 
 def search_section(records: Records, tuning: Tuning, grid: Grid) -> list[Child]:
     """How the search went, and where the budget of each arm is."""
+    first = pareto_figure(records, tuning) if tuning.against else best_figure(records, tuning)
     return [
-        grid([best_figure(records, tuning), timeline_figure(records, tuning)]),
+        grid([first, timeline_figure(records, tuning)]),
+        front_table(records, tuning) if tuning.against else None,
         element("h3", "Where the budget went"),
         _budget(records, tuning),
     ]
@@ -122,6 +125,8 @@ def search_section(records: Records, tuning: Tuning, grid: Grid) -> list[Child]:
 
 def race_section(records: Records, tuning: Tuning, grid: Grid) -> Child:
     """How much of the best value was luck, and the race that says it; None before there is a choice."""
+    if tuning.against:
+        return None
     task = _task(records, tuning)
     found = [curse_figure(records, tuning, task), *(race_figure(records, tuning, arm) for arm in tuning.arms)]
     if not any(found):
@@ -152,8 +157,13 @@ def arm_section(strategy: Strategy, tuning: Tuning, arm: Arm, grid: Grid) -> Chi
     """Where an arm has looked; None where nothing was tried."""
     if not any(t.point for t in arm.trials):
         return None
-    near = [e for e in arm.chosen.get("near_edges") or [] if isinstance(e, list) and len(e) == 2]
     words = [element("p", "Searched: ", element("code", arm.space), class_="facts")]
+    if arm.extended:
+        said = (
+            f"The best point lay next to an end of its range, so the range was extended: {listed(list(arm.extended))}."
+        )
+        words.append(element("p", said, class_="facts"))
+    near = [e for e in arm.chosen.get("near_edges") or [] if isinstance(e, list) and len(e) == 2]
     if near:
         ends = listed([f"{path} ({end} end)" for path, end in near])
         words.append(element("p", f"What was chosen lies next to an end of its range: {ends}.", class_="warning"))

@@ -32,11 +32,14 @@ def path_words(key: Key) -> list[str]:
 
 def paths(pieces: tuple[Piece, ...], places: Iterable[tuple[int, Key]]) -> list[str]:
     """Values as paths; the second piece of a name is ``name[2]``."""
+    entries = list(places)
+    whole = {place for place, key in entries if not key}  # a piece that is one of several goes by its role
     names: list[str] = []
     for i, p in enumerate(pieces):
-        again = sum(q.name == p.name for q in pieces[:i])
-        names.append(f"{p.name}[{again + 1}]" if again else p.name)
-    return [".".join([names[place], *path_words(key)]) for place, key in places]
+        name = p.role if i in whole else p.name
+        again = sum((q.role if j in whole else q.name) == name for j, q in enumerate(pieces[:i]))
+        names.append(f"{name}[{again + 1}]" if again else name)
+    return [".".join([names[place], *path_words(key)]) for place, key in entries]
 
 
 def resolved(name: str, paths: list[str]) -> str:
@@ -55,7 +58,10 @@ def middle(dimension: Dimension) -> Any:
 
 
 def put(piece: Piece, key: Key, value: Any) -> Piece:
-    """The piece with another value at a place in it."""
+    """The piece with another value at a place in it; the other piece itself where the way is empty."""
+    if not key:
+        other: Piece = value
+        return other
 
     def inside(old: Any, rest: Key) -> Any:
         if not rest:
@@ -118,6 +124,8 @@ def typed(dimension: Dimension, parameter: inspect.Parameter) -> Dimension:
 
 def written(piece: Piece, inside: Mapping[Key, Dimension]) -> str:
     """The piece as text with its ranges in it; otherwise as a piece prints itself."""
+    if () in inside:
+        return str(inside[()])
 
     def show(key: Key, value: Any) -> str:
         if key in inside:

@@ -58,7 +58,7 @@ class Space:
         for place, key, dimension in self.open:
             check_ends(pieces[place], key, dimension)
             pieces[place] = put(pieces[place], key, middle(dimension))
-        order = [(i, key) for i, p in enumerate(pieces) for key, _, _ in keys(p)]
+        order = [(i, key) for i, p in enumerate(pieces) for key in ((), *(key for key, _, _ in keys(p)))]
         object.__setattr__(self, "pieces", tuple(pieces))
         object.__setattr__(self, "open", tuple(sorted(self.open, key=lambda entry: order.index(entry[:2]))))
 

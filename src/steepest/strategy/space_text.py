@@ -30,9 +30,30 @@ class SpaceReader(Reader):
         return tuple(p for p, _ in self.found), tuple(opened)
 
     def part(self, node: ast.expr, first: bool = False) -> Piece:
-        found = self.open(node, first)
+        whole = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "choice"
+        found = self.one_of(node) if whole else self.open(node, first)  # type: ignore[arg-type]
         self.found.append(found)
         return found[0]
+
+    def one_of(self, node: ast.Call) -> tuple[Piece, dict[Key, Dimension]]:
+        """A choice between whole pieces of one role: ``choice(cosine, linear)``."""
+        found: list[Piece] = []
+        for given in node.args:
+            piece, inside = self.open(given)
+            if inside:
+                said = f"the pieces of a choice have no ranges; search {piece.name} in a strategy of its own"
+                raise self.refused(f"{said}, beside this one", given)
+            rule = piece.role in ("rule", "recipe")
+            if rule or piece.role != (found or [piece])[0].role:
+                said = "other rules are other strategies" if rule else "it has several roles"
+                raise self.refused(f"a choice is between pieces of one role, such as schedules; {said}", given)
+            found.append(piece)
+        if node.keywords or len(found) < 2:
+            raise self.refused("a choice has at least two pieces, as they are: choice(cosine, linear)", node)
+        try:
+            return found[0], {(): Choice(tuple(found))}
+        except SpaceError as error:
+            raise self.refused(str(error), node) from None
 
     def open(self, node: ast.expr, first: bool = False) -> tuple[Piece, dict[Key, Dimension]]:
         """A piece with the middles of its ranges, and the ranges."""

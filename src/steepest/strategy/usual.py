@@ -85,6 +85,8 @@ def defaults(searched: Space) -> Strategy:
 
 
 def _default(piece: Piece, key: tuple[str | int, ...]) -> Any:
+    if not key:
+        return None
     parameter = piece.kind.signature.parameters[str(key[0])]
     value: Any = dict(piece.arguments)[str(key[0])]
     if isinstance(value, Piece):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from steepest.core.errors import unknown
@@ -97,6 +97,19 @@ class Box:
                 raise SpaceError(f"{name}={point[name]!r} is outside of {self.dimensions[name]}.")
             made[name] = point[name]
         return made
+
+    def longer(self, ends: Mapping[str, tuple[float, float]]) -> Box:
+        """The box with ranges that reach at least so far.
+
+        >>> print(Box.of({"x": (0.0, 1.0), "y": (0.0, 1.0)}).longer({"x": (-1.0, 0.5)}))
+        x=(-1.0, 1.0), y=(0.0, 1.0)
+        """
+        made = dict(self.dimensions)
+        for name, (low, high) in ends.items():
+            old = made[name]
+            if isinstance(old, Range):
+                made[name] = replace(old, low=min(low, old.low), high=max(high, old.high))
+        return Box(made, self.needs)
 
     @property
     def numeric(self) -> bool:

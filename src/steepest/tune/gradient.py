@@ -132,9 +132,8 @@ def _updated(inverse: Tensor, step: Tensor, change: Tensor) -> Tensor:
     return left @ inverse @ left.T + torch.outer(step, step) / along
 
 
-def _check(space: Space, steps: int, rounds: int, rate: float, seeds: int) -> None:
-    if not len(space):
-        raise SpaceError(f"{space} has no range in it. Write one: sgd(lr=log(1e-3, 1)).")
+def searchable(space: Space) -> None:
+    """Refuse what no gradient reaches."""
     for (place, key, dimension), path in zip(space.open, space.dimensions, strict=True):
         piece, word = space.pieces[place], path.rpartition(".")[2]
         if not isinstance(dimension, Range) or dimension.whole:
@@ -144,6 +143,12 @@ def _check(space: Space, steps: int, rounds: int, rate: float, seeds: int) -> No
                 f"{path} cannot be reached by a gradient: it must be a number of the rule, a gradient piece or a "
                 "wrapper. Fix it, or search it with tune."
             )
+
+
+def _check(space: Space, steps: int, rounds: int, rate: float, seeds: int) -> None:
+    if not len(space):
+        raise SpaceError(f"{space} has no range in it. Write one: sgd(lr=log(1e-3, 1)).")
+    searchable(space)
     for name, value in (("steps", steps), ("rounds", rounds), ("seeds", seeds)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise SteepestError(f"{name} must be a whole number >= 1; given {value!r}.")

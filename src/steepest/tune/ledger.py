@@ -13,7 +13,10 @@ from steepest.core.records import SCHEMA, plain
 from steepest.strategy.dimension import Dimension, Range
 from steepest.tune.arms import Arm
 from steepest.tune.box import Box
+from steepest.tune.extension import extended, own, words
 from steepest.tune.leg import Leg
+from steepest.tune.result import front_rows
+from steepest.tune.runs import paused
 from steepest.tune.share import Share
 from steepest.tune.study import Study
 from steepest.tune.trial import Trial
@@ -39,6 +42,8 @@ def ledger(study: Study, weighed: Mapping[str, Mapping[str, float]] | None = Non
         "goal": task.goal,
         "steps": task.steps,
         "share": _share(study.share),
+        "against": study.against,
+        "front": front_rows(study),
         "arms": [_arm(study, arm, (weighed or {}).get(arm.label)) for arm in study.arms],
     }
 
@@ -54,11 +59,12 @@ def _arm(study: Study, arm: Arm, weighed: Mapping[str, float] | None) -> dict[st
     begun: dict[tuple[Any, ...], int] = {}
     for leg in legs:
         begun.setdefault(_work(leg), leg.number)
-    box, sign, found = search.box, 1 if study.ground.task.goal == "min" else -1, study.choice(arm)
+    box, sign, found = search.box_of(search.trials()), 1 if study.ground.task.goal == "min" else -1, study.choice(arm)
     return {
         **arm.record(),
         "given_label": arm.given_label,
         "first": arm.first,
+        "extended": words(arm.space, box),
         "dimensions": {name: _dimension(dimension) for name, dimension in box.dimensions.items()},
         "legs": [_leg(study, arm, box, leg, begun[_work(leg)], sign) for leg in legs],
         "importance": None if weighed is None else dict(weighed),
@@ -69,9 +75,14 @@ def _arm(study: Study, arm: Arm, weighed: Mapping[str, float] | None) -> dict[st
             "seeds": found.seeds,
             "first": sign * found.first,
             "luckiest": sign * found.luckiest,
-            "near_edges": [[path, end] for path, end in arm.space.near_edges(found.trial.point or {})],
+            "near_edges": _near(arm, box, found.trial.point or {}),
         },
     }  # fmt: skip
+
+
+def _near(arm: Arm, box: Box, point: Mapping[str, Any]) -> list[list[str]]:
+    """Which ends of its ranges, as they are now, a point is near to."""
+    return [[path, end] for path, end in extended(arm.space, box).near_edges(own(arm.space, point))]
 
 
 def _leg(study: Study, arm: Arm, box: Box, leg: Leg, begun: int, sign: int) -> dict[str, Any]:
@@ -86,6 +97,7 @@ def _leg(study: Study, arm: Arm, box: Box, leg: Leg, begun: int, sign: int) -> d
         "attempt": leg.attempt,
         "status": leg.status,
         "value": None if value is None else sign * value,
+        **({"cost": leg.values[1]} if leg.values is not None and len(leg.values) > 1 else {}),
         "reached": leg.reached,
         "charge": leg.charge,
         "seconds": leg.seconds,
@@ -96,7 +108,7 @@ def _leg(study: Study, arm: Arm, box: Box, leg: Leg, begun: int, sign: int) -> d
 
 def _work(leg: Leg) -> tuple[Any, ...]:
     """The same for legs that one run in one folder does."""
-    return (leg.trial, leg.seed, leg.steps, leg.length, leg.source)
+    return (leg.trial,) if paused(leg) else (leg.trial, leg.seed, leg.steps, leg.length, leg.source)
 
 
 def _dimension(dimension: Dimension) -> dict[str, Any]:

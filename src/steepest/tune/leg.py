@@ -58,6 +58,8 @@ class Leg:
         seconds: What it cost by the clock.
         message: Why it did not finish.
         notes: What the sampler or scheduler wants to find again (small, plain data).
+        limits: (step, value): it ends where nothing up to a step was as small. Only its owner knows them; they are not
+            kept, and whoever retries it gets new ones.
     """
 
     number: int
@@ -77,6 +79,7 @@ class Leg:
     seconds: float = 0.0
     message: str = ""
     notes: Mapping[str, Any] = field(default_factory=dict)
+    limits: tuple[tuple[int, float], ...] = field(default=(), compare=False)
 
     @property
     def first(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from steepest.tune.leg import ENDED
 from steepest.tune.scheduler import Curve, Move, Scheduler, Whole
@@ -48,10 +49,16 @@ class Race:
     def stops(self, trial: Trial, curve: Curve, trials: Sequence[Trial]) -> bool:
         return trial.legs[-1].seed == 0 and self.inner.stops(trial, curve, trials)
 
+    def limits(self, trials: Sequence[Trial]) -> list[tuple[int, float]]:
+        """What a run on the first seed must be better than on its way (:class:`~steepest.tune.fidelity.Median`)."""
+        found: Any = getattr(self.inner, "limits", lambda _: [])
+        return list(found(trials))
+
 
 def next_heat(trials: Sequence[Trial], race: float = math.inf) -> Move | None:
     """The next repetition, seed by seed; None where everything is run, or has to end first."""
-    ranked = sorted((t for t in trials if 0 in t.repeats() and t.value is not None), key=lambda t: (t.value, t.number))
+    ended = [(value, t.number, t) for t in trials if math.isfinite(value := t.repeats().get(0, math.inf))]
+    ranked = [t for _, _, t in sorted(ended, key=lambda entry: entry[:2])]
     if not ranked:
         return None
     most = _field(len(ranked), race)

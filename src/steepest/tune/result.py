@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from steepest.compare.board import Board, Render
 from steepest.compare.verdict import figure
 from steepest.core.errors import RecordError
+from steepest.tune.front import LENGTH, fresh
 from steepest.tune.study import Choice, Study
 
 
@@ -58,7 +60,7 @@ class Tuned:
                 "arm": arm.label,
                 "number": trial.number,
                 "point": trial.point,
-                "strategy": str(arm.space.at(trial.point)) if trial.point is not None else None,
+                "strategy": str(self.study.strategy(arm, trial)) if trial.point is not None else None,
                 "status": trial.status,
                 "values": {seed: sign * value for seed, value in trial.repeats().items()},
             }
@@ -66,12 +68,18 @@ class Tuned:
             for trial in self.study.searches[arm.label].trials()
         ]
 
+    @property
+    def front(self) -> list[dict[str, Any]]:
+        """With two objectives: the settings that none beats in both, the cheapest first."""
+        return front_rows(self.study)
+
     def table(self, *, show: bool = True) -> str:
         """The verdict and the final's leaderboard, as text; printed too unless ``show`` is False."""
         if self.board is None:
+            text = "\n".join([self.verdict, *front_lines(self.study)])
             if show:
-                print(self.verdict)
-            return self.verdict
+                print(text)
+            return text
         leaderboard = self.board.table(show=False).partition("\n\n")[2]  # behind its own verdict
         text = f"{self.verdict}\n\n{leaderboard}"
         if show:
@@ -93,6 +101,8 @@ class Tuned:
 
 def words(study: Study, board: Board | None) -> tuple[str | None, str]:
     """What to take, and the sentences that say so."""
+    if study.against:
+        return front_words(study)
     task = study.ground.task
     choices = {arm.label: (arm, c) for arm in study.arms if (c := study.choice(arm)) is not None}
     ran, lost = study.count()
@@ -122,6 +132,51 @@ def words(study: Study, board: Board | None) -> tuple[str | None, str]:
         if row is not None:
             found.append(_luck(label, choice, row, _sign(task)))
     return strategy, " ".join(found)
+
+
+def front_rows(study: Study) -> list[dict[str, Any]]:
+    """The front as plain data; ``fresh``: what each came to on seeds on which the front was not chosen."""
+    if not study.against:
+        return []
+    sign = _sign(study.ground.task)
+    return [
+        {
+            "arm": arm.label,
+            "trial": trial.number,
+            "strategy": str(study.strategy(arm, trial)),
+            "steps": (trial.point or {})[LENGTH],
+            "cost": (trial.values or ())[1],
+            "value": sign * (trial.values or ())[0],
+            "fresh": [sign * value if math.isfinite(value) else None for value in fresh(trial)],
+        }
+        for arm, trial in study.front()
+    ]
+
+
+def front_lines(study: Study) -> list[str]:
+    """The front, a line each."""
+    rows = front_rows(study)
+    said = ["", f"{study.against or '':>9}  {study.ground.task.metric} (other seeds)"] if rows else []
+    for row in rows:
+        cost = f"{row['cost']:.0f}" if study.against == "steps" else f"{row['cost']:.2f}"
+        others = ", ".join("lost" if v is None else figure(v) for v in row["fresh"]) or "not run"
+        said.append(f"{cost:>9}  {figure(row['value'])} ({others})  {row['strategy']}, {row['steps']} steps")
+    return said
+
+
+def front_words(study: Study) -> tuple[str | None, str]:
+    """The front in a sentence, and the strategy at its better end."""
+    task, rows = study.ground.task, front_rows(study)
+    ran, lost = study.count()
+    counted = f"{ran} runs were tried" + (f", {lost} of no use" if lost else "")
+    if not rows:
+        return None, f"On {task.name} nothing came to anything: {counted}. Lower the learning rates."
+    unit = "steps" if study.against == "steps" else "processor seconds"
+    ends = [f"{task.metric} {figure(r['value'])} for {figure(r['cost'])} {unit}" for r in (rows[0], rows[-1])]
+    said = f"On {task.name} {len(rows)} setting{'s' * (len(rows) != 1)} cannot be beaten in both: "
+    said += f"from {ends[0]} to {ends[1]}"
+    said += f"; {counted}. Which trials these are was seen on one seed; in brackets is what others show."
+    return rows[-1]["strategy"], said
 
 
 def _luck(label: str, choice: Choice, row: Mapping[str, Any], sign: int) -> str:

@@ -2,56 +2,42 @@
 
 from __future__ import annotations
 
-import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from steepest.compare.board import Board, Render
 from steepest.compare.budget import Budget
 from steepest.compare.check import check
-from steepest.compare.display import display
-from steepest.compare.plan import Candidate, Comparison, ComparisonError, Job, ended, ground_of
-from steepest.compare.pool import GRACE, Pool
-from steepest.compare.verdict import figure
+from steepest.compare.plan import Candidate, Comparison, ComparisonError, ground_of
+from steepest.compare.pool import Pool
 from steepest.core.device import usable
-from steepest.core.errors import RecordError
+from steepest.core.errors import RecordError, did_you_mean
 from steepest.core.records import (
-    EXPERIMENT,
-    RUN,
     SCHEMA,
     cores,
     lock,
     plain,
     provenance,
     read_json,
-    read_run,
     refuse_other,
     sweep,
-    write_json,
 )
 from steepest.fit.watching import MONITOR, watching
-from steepest.strategy.text import parse
+from steepest.fleet.group import Together
 from steepest.tasks.task import Task
 from steepest.tune.arms import arms
-from steepest.tune.ledger import TRIALS, importance, ledger
-from steepest.tune.progress import Progress, time_left
+from steepest.tune.fidelity import Climb
+from steepest.tune.front import Against, checked
 from steepest.tune.result import Tuned, words
 from steepest.tune.scheduler import Scheduler
-from steepest.tune.search import Keeper
-from steepest.tune.share import Share, divided
+from steepest.tune.share import divided
 from steepest.tune.storage import storage as storages
 from steepest.tune.study import Study
+from steepest.tune.tuning import TUNE, Tuning, best_words
 
-TUNE = "tune.json"
 JOURNAL = "study.journal"
-RESERVE = GRACE + 3.0
-"""Seconds that are kept back for the last checkpoints and the verdict."""
-EVERY = 2.0
-"""Seconds between notes of the time that was spent, and between looks at what other processes do."""
-SAME = ("kind", "task", "strategies", "sampler", "scheduler", "seed", "device", "storage")
+SAME = ("kind", "task", "strategies", "sampler", "scheduler", "climb", "against", "seed", "device", "storage")
 
 
 def budget_of(given: Any) -> Budget:
@@ -69,121 +55,6 @@ def budget_of(given: Any) -> Budget:
     return Budget.read(given)
 
 
-@dataclass
-class Tuning:
-    """A study in its folder, and the clock."""
-
-    folder: Path
-    study: Study
-    share: Share
-    record: dict[str, Any]
-    budget: Budget
-    at_once: int
-    device: str
-    progress: bool
-    before: float
-
-    def __post_init__(self) -> None:
-        self.noted = 0.0
-
-    @property
-    def spent(self) -> float:
-        """Seconds, over all calls."""
-        return time.monotonic() - self.share.begun if self.share.timed else self.before
-
-    def save(self, answer: Mapping[str, Any] | None = None) -> None:
-        """Write ``tune.json`` and ``trials.json``."""
-        self.noted = time.monotonic()
-        left = self.share.until() - self.noted if self.share.timed else None
-        more = {} if answer is None else {"answer": dict(answer)}
-        weighed = None
-        if answer is not None:
-            weighed = {
-                label: found for label, s in self.study.searches.items() if (found := importance(s.box, s.trials()))
-            }
-        clock = {"spent": self.spent, "deadline": None if left is None else time.time() + left}
-        self.record = {**self.record, "budget": str(self.budget), **clock, **more}
-        write_json(self.folder / TUNE, self.record)
-        write_json(self.folder / TRIALS, ledger(self.study, weighed))
-
-    # ------------------------------------------------------------------------------------------------------- the search
-
-    def search(self, pool: Pool) -> bool:
-        """Search and race, together with whoever else works on the study; False where it was stopped by hand."""
-        study, share = self.study, self.share
-        until = share.until() - RESERVE
-
-        def tell(job: Job, status: str, message: str) -> None:
-            study.tell(job, status, message)
-            if time.monotonic() - self.noted > EVERY:
-                self.save()
-
-        shown = Progress(self.progress, tell, lambda: best_words(study), self.left)
-        complete = True
-        with shown, Keeper(*study.searches.values()):
-            while complete:
-                complete = pool.run([], self.at_once, shown, until=until, more=study.take)
-                if study.over() or time.monotonic() > min(until, share.until(0.8)):
-                    break
-                time.sleep(min(EVERY, 1.0))  # other processes are at work
-            study.give_back()
-        self.save()
-        return complete or time.monotonic() > until
-
-    def left(self) -> str:
-        """How much is left, in words."""
-        if self.share.timed:
-            return time_left(self.share.until() - time.monotonic())
-        total = int(len(self.study.arms) * (self.share.explore + self.share.race))
-        return f"{figure(self.study.spent())} of {total} runs of the search"
-
-    # -------------------------------------------------------------------------------------------------------- the final
-
-    def final(self, pool: Pool, ground: Any, monitor: str) -> Comparison | None:
-        """What each arm chose, and each as given, on fresh seeds; None where there is nothing to compare."""
-        candidates: list[Candidate] = []
-        for arm in self.study.arms:
-            choice = self.study.choice(arm)
-            if choice is not None:
-                candidates.append(Candidate(arm.label, choice.strategy, True))
-            if choice is None or str(choice.strategy) != str(arm.given):
-                candidates.append(Candidate(arm.given_label, arm.given, True))
-        if not candidates or not self.share.finals:
-            return None
-        seeds = range(self.finals(len(candidates)))
-        comparison = Comparison((ground,), tuple(candidates), tuple(seeds), self.device, monitor)
-        self.study.save()
-        write_json(self.folder / EXPERIMENT, comparison.record())
-        jobs = comparison.jobs(self.folder)
-        for job in jobs:
-            _drop_other(job)
-        done = [job for job in jobs if ended(job)]
-        there = {job.key for job in done}
-        missing = [job for job in jobs if job.key not in there]
-        heading = f"final: {len(candidates)} strategies, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
-        with display(self.progress, comparison, jobs, done, lambda: heading) as shown:
-            until = self.share.until() - RESERVE
-            complete = not missing or pool.run(missing, self.at_once, shown, comparison, until)
-        if not complete and time.monotonic() < until:
-            raise KeyboardInterrupt(f"the search is done, {sum(map(ended, jobs))} of {len(jobs)} runs of the final too")
-        seen = [s for s in seeds if all(ended(j) for j in jobs if j.seed == s)]
-        if not seen:
-            return None
-        comparison = replace(comparison, seeds=tuple(seen))
-        write_json(self.folder / EXPERIMENT, comparison.record())
-        return comparison
-
-    def finals(self, candidates: int) -> int:
-        """How many seeds the final has: as many as the time is likely to be enough for."""
-        if not self.share.timed:
-            return self.share.finals
-        legs = [leg for search in self.study.searches.values() for leg in search.store.legs()]
-        usual = [leg.seconds for leg in legs if leg.status == "finished" and leg.steps is None]
-        each = sum(usual) / len(usual) if usual else 1.0
-        left = self.share.until() - RESERVE - time.monotonic()
-        return max(1, min(self.share.finals, int(left * self.at_once / (1.3 * each * candidates + 1e-9))))
-
-
 def tune(
     task: Task | str,
     strategies: Any = "adamw",
@@ -191,6 +62,7 @@ def tune(
     budget: int | str = 64,
     sampler: Any = "auto",
     scheduler: str | Scheduler | None = None,
+    climb: Climb = "again",
     storage: Any = None,
     seed: int = 0,
     out: str | Path | None = None,
@@ -202,6 +74,10 @@ def tune(
     monitor: str = MONITOR,
     final: bool = True,
     worker: bool = False,
+    together: Together = "auto",
+    batch: int | None = None,
+    extend: bool = True,
+    against: Against | None = None,
 ) -> Tuned:
     """Find the settings of one or more strategies on a task, and show on fresh seeds what that was worth.
 
@@ -218,8 +94,11 @@ def tune(
             folder does nothing more, with a larger budget it goes on.
         sampler: ``"auto"``, ``"gp"``, ``"tpe"``, ``"cmaes"``, ``"evolution"``, ``"sobol"``, ``"halton"``,
             ``"random"``, or an object that can be asked.
-        scheduler: How far trials are run: ``"whole"``, ``"asha"``, ``"hyperband"`` or ``"bohb"``, on complete shorter
-            schedules; or an object of :mod:`steepest.tune.fidelity`. None: each one to its end.
+        scheduler: How far trials are run: ``"whole"``; ``"asha"``, ``"hyperband"`` or ``"bohb"``, over rungs;
+            ``"median"``, to the end unless the others were better by then; or an object of
+            :mod:`steepest.tune.fidelity`. None: each one to its end.
+        climb: How a trial gets to its next rung: ``"again"``, a complete schedule of the new length from scratch; or
+            ``"on"``, from its checkpoint under the schedule of the full length.
         storage: Where the trials are kept (:func:`steepest.tune.storage.storage`); None: a journal file in ``out``.
         seed: Another one tries other points, on other seeds.
         out: Folder for the records; None: one that lasts as long as the answer.
@@ -231,6 +110,14 @@ def tune(
         monitor: What is measured beside the losses in the final.
         final: Whether there is one; without it the whole budget is searched and raced with.
         worker: Only help with the search of a study that another process leads.
+        together: Whether trials of one strategy are trained as a stack: ``"auto"`` where that is faster, ``"stacked"``
+            wherever it can be done, ``"processes"`` never (:mod:`steepest.fleet.group`).
+        batch: How many trials are begun at once for a stack; None: as many as the sampler can do without hearing of
+            (:class:`~steepest.tune.batch.Batch`). 1: one by one.
+        extend: Whether a range goes on, by a third and twice at most, where the best point so far lies within a tenth
+            of its end. Every arm has that, and pays for it.
+        against: ``"steps"`` or ``"seconds"``: two objectives, the loss and what the training costs. Each trial then has
+            a length of its own, and the answer is a front (:attr:`Tuned.front`); there is no final.
 
     Raises:
         BudgetError: The budget is too small; the error says what the smallest is.
@@ -240,6 +127,12 @@ def tune(
     spend = budget_of(budget)
     if jobs is not None and jobs < 1:
         raise ComparisonError(f"jobs must be at least 1; given {jobs!r}.")
+    if batch is not None and batch < 1:
+        raise ComparisonError(f"batch must be at least 1; given {batch!r}.")
+    if together not in get_args(Together):
+        raise ComparisonError(f"no way {together!r} to train trials. {did_you_mean(together, get_args(Together))}")
+    checked(against, scheduler)
+    final = final and against is None
     watching(monitor)
     ground = ground_of(task, steps)
     competing = arms(strategies)
@@ -254,10 +147,13 @@ def tune(
         "sources": sources(strategies),
         "sampler": sampler if isinstance(sampler, str) else repr(sampler),
         "scheduler": scheduler if scheduler is None or isinstance(scheduler, str) else repr(scheduler),
+        "climb": None if climb == "again" else climb,
         "seed": seed,
         "device": usable(device),
         "storage": None if storage is None else str(storage),
         "final": final,
+        "extend": extend,
+        "against": against,
     }
     fresh = not (folder / TUNE).exists()
     if device == "cpu" and fresh:
@@ -270,9 +166,12 @@ def tune(
         share = divided(spend, [arm.gradients for arm in competing], before, final)
         where = folder / JOURNAL if storage is None and out is not None else storage
         name = f"{ground.task.name} {folder.name}" if storage is not None else ground.task.name
-        study = Study(folder, ground, competing, share, storages(where), name, sampler, scheduler, seed)
+        study = Study(
+            folder, ground, competing, share, storages(where), name, sampler, scheduler, seed, climb, extend, against
+        )
         whole = {**record, **({} if there else provenance()), **there}
-        return Tuning(folder, study, share, whole, spend, jobs or cores(), record["device"], progress, before)
+        at_once = jobs or cores()
+        return Tuning(folder, study, share, whole, at_once, record["device"], progress, together, batch)
 
     every = tuple(Candidate(arm.label, arm.space.base, True) for arm in competing)
     whole = Comparison((ground,), every, (0,), record["device"], "off")
@@ -311,7 +210,8 @@ def resumed(folder: str | Path, **changes: Any) -> Tuned:
             "Call tune(task, ..., out=folder) with it again."
         )
     options = {name: there[name] for name in ("sampler", "seed", "device", "storage", "steps", "final", "budget")}
-    options["scheduler"] = there.get("scheduler")
+    options |= {"extend": there.get("extend", True), "against": there.get("against")}
+    options |= {"scheduler": there.get("scheduler"), "climb": there.get("climb") or "again"}
     options |= {k: v for k, v in changes.items() if v is not None}
     made: Callable[..., Tuned] = tune
     return made(options.pop("task", there["spelling"]), there["sources"], out=folder, **options)
@@ -326,17 +226,6 @@ def sources(strategies: Any) -> Any:
     return [str(given) for given in strategies]
 
 
-def best_words(study: Study) -> str:
-    """The best so far."""
-    found = study.best()
-    if found is None:
-        return "no trial has come to anything yet"
-    _, choice = found
-    value = choice.mean if study.ground.task.goal == "min" else -choice.mean
-    seeds = f" (mean of {choice.seeds} seeds)" if choice.seeds > 1 else ""
-    return f"{study.ground.task.metric} {figure(value)}{seeds} with {choice.strategy}"
-
-
 def _claim(folder: Path, record: Mapping[str, Any]) -> None:
     """Take a new or empty folder, or check that it holds this very study; the budget may be another one."""
     if (folder / TUNE).exists():
@@ -347,9 +236,3 @@ def _claim(folder: Path, record: Mapping[str, Any]) -> None:
     others = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
     if others:
         raise RecordError(f"{folder} holds other files ({', '.join(others[:3])}). Give a new or empty folder.")
-
-
-def _drop_other(job: Job) -> None:
-    """A final run of a setting that is no longer the chosen one, as more of the budget found a better one."""
-    if (job.folder / RUN).exists() and parse(read_run(job.folder)["strategy"]) != job.candidate.strategy:
-        shutil.rmtree(job.folder)

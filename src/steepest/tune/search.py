@@ -17,9 +17,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from threading import Event, Lock, Thread
 from types import TracebackType
+from typing import Any
 
 from steepest.strategy.space import Point
 from steepest.tune.box import Box
+from steepest.tune.extension import Extension
 from steepest.tune.leg import Leg
 from steepest.tune.objective import Outcome
 from steepest.tune.sampler import Proposal, Sampler, seed_of
@@ -52,6 +54,8 @@ class Search:
         first: Points that are tried before the sampler is asked.
         full: The full length of the objective, where it has steps.
         cost: What a whole run at a point costs, in runs' worth (two gradients a step: 2).
+        extend: Asked before each point whether a range goes on; None: the box stays as it is.
+        resumes: Whether a leg that goes on from where its trial paused costs only what it goes further.
         distinct: Whether the same point on the same seed comes to the same value, so that trying it twice is a waste.
         open: Asked before anything is begun; False: nothing more is begun (the time is up).
         clock: Seconds since the epoch.
@@ -67,6 +71,8 @@ class Search:
     full: int | None = None
     cost: Callable[[Move], float] = lambda move: 1.0
     distinct: bool = True
+    extend: Callable[[Box, Sequence[Leg]], Extension | None] | None = None
+    resumes: bool = False
     open: Callable[[], bool] = lambda: True
     lease: float = LEASE
     clock: Callable[[], float] = time.time
@@ -90,25 +96,67 @@ class Search:
 
     def take(self) -> Leg | None:
         """Claim what is to be done next; None where there is nothing, for now or for good (:meth:`over` says which)."""
+        return next(iter(self.take_some(1)), None)
+
+    def take_some(self, count: int, goes_with: Callable[[Leg, Leg], bool] = lambda first, leg: True) -> list[Leg]:
+        """Claim up to so many legs at once, each as if those before it were being run already.
+
+        Args:
+            count: How many at most.
+            goes_with: Asked of the first one and a further one; False: that one, and what comes after it, can wait.
+        """
         while True:
             legs = self.reap()
-            wanted = self.wanted(legs) if self.open() else None
-            if wanted is None:
-                return None
-            until = self.clock() + self.lease
-            number = self.store.add(replace(wanted, owner=self.owner, until=until))
-            before = [leg for leg in self.store.legs() if leg.number < number]
+            if self.extend is not None:
+                self._widened(self.box_of([t for t in trials(legs) if t.point is not None]))
+            claimed = self._claimed(legs, count, goes_with)
+            if not claimed:
+                return []
+            if held := self._held(claimed):
+                return held
+
+    def _claimed(self, legs: Sequence[Leg], count: int, goes_with: Callable[[Leg, Leg], bool]) -> list[Leg]:
+        """Add what is wanted next, one after the other."""
+        claimed: list[Leg] = []
+        seen = list(legs)
+        while len(claimed) < count:
+            wanted = self.wanted(seen) if self.open() else None
+            if wanted is None or (claimed and not goes_with(claimed[0], wanted)):
+                break
+            leg = replace(wanted, owner=self.owner, until=self.clock() + self.lease)
+            number = self.store.add(leg)
+            leg = replace(leg, number=number, trial=number if leg.trial < 0 else leg.trial)
+            claimed.append(leg)
+            seen.append(leg)
+        return claimed
+
+    def _held(self, claimed: Sequence[Leg]) -> list[Leg]:
+        """Those of the claims that stand: each was to be done next, given what stands before it. They get points."""
+        last = claimed[-1].number
+        order = sorted((leg for leg in self.store.legs() if leg.number < last), key=lambda leg: leg.number)
+        stands: dict[int, Leg] = {}
+        mine = {leg.number for leg in claimed}
+        held = []
+        for leg in claimed:
+            before = [stands.get(b.number, b) for b in order if b.number < leg.number]
+            before = [b for b in before if b.number not in mine or b.number in stands]
             again = self.wanted(before)
-            if again is None or again != wanted:
-                self.store.close(number, "withdrawn", charge=0.0)
+            if again is None or _work(again) != _work(leg):
+                self.store.close(leg.number, "withdrawn", charge=0.0)
                 continue
-            leg = replace(wanted, number=number, owner=self.owner, until=until)
-            leg = replace(leg, trial=number) if leg.trial < 0 else leg
             self._hold(leg)
             if leg.point is None:
                 leg = self._placed(leg, before)
                 self._hold(leg)
-            return leg
+            stands[leg.number] = leg
+            held.append(leg)
+        limits = self._limits(order) if any(leg.seed == 0 for leg in held) else ()
+        return [replace(leg, limits=limits) if leg.seed == 0 else leg for leg in held]
+
+    def _limits(self, legs: Sequence[Leg]) -> tuple[tuple[int, float], ...]:
+        """What the scheduler wants runs to be better than on their way, from what is known now."""
+        found: Any = getattr(self.scheduler, "limits", lambda _: ())
+        return tuple(found(trials(legs)))
 
     def _hold(self, leg: Leg) -> None:
         with self._lock:
@@ -120,13 +168,13 @@ class Search:
             by_hand = lost.message == STOPPED
             return Leg(
                 -1, -1 if lost.point is None else lost.trial, lost.point, lost.seed, lost.steps, lost.length,
-                lost.source, lost.attempt + (not by_hand), charge=self._cost(_move(lost)), notes=lost.notes,
+                lost.source, lost.attempt + (not by_hand), charge=self._cost(_move(lost), legs), notes=lost.notes,
             )  # fmt: skip
         known = trials(leg for leg in legs if leg.point is not None or leg.status == "open")
         move = self.scheduler.next(known)
         if move is None:
             return None
-        charge = self._cost(move)
+        charge = self._cost(move, legs)
         if charged(legs) + charge > self.budget + 1e-9:
             return None
         if move.trial is None:
@@ -141,7 +189,9 @@ class Search:
         """Write down what a leg came to; False where its owner was taken for dead: then it is somebody else's."""
         with self._lock:
             self.held.pop(leg.number, None)
-        fields = {"values": outcome.values, "reached": outcome.reached, "charge": outcome.charge}
+        fields: dict[str, Any] = {"values": outcome.values, "reached": outcome.reached, "charge": outcome.charge}
+        if outcome.curve:
+            fields["notes"] = {**leg.notes, "curve": [list(pair) for pair in outcome.curve]}
         return self.store.close(leg.number, outcome.status, **fields, seconds=outcome.seconds, message=outcome.message)
 
     def give_back(self, leg: Leg) -> None:
@@ -189,28 +239,50 @@ class Search:
 
     def _placed(self, leg: Leg, before: Sequence[Leg]) -> Leg:
         known = [t for t in trials(before) if t.point is not None]
-        if len(known) < len(self.first):
+        box = self.box_of(known)
+        longer = None if self.extend is None or len(known) < len(self.first) else self.extend(box, before)
+        if longer is not None:
+            box = box.longer(longer.ranges)
+            proposal = Proposal(box.complete(longer.point), {"extended": longer.record()})
+        elif len(known) < len(self.first):
             proposal = Proposal(self.box.complete(self.first[len(known)]))
         else:
-            proposal = self.sampler.ask(self.box, known, seed_of(self.seed, leg.number))
+            proposal = self.sampler.ask(box, known, seed_of(self.seed, leg.number))
             if self.distinct:
-                proposal = self._another(proposal, known, leg.number)
+                proposal = self._another(box, proposal, known, leg.number)
+        self._widened(box)
         notes = {**leg.notes, **proposal.notes, **({"full": self.full} if self.full else {})}
         self.store.place(leg.number, proposal.point, notes)
         return replace(leg, point=proposal.point, notes=notes)
 
-    def _another(self, proposal: Proposal, known: Sequence[Trial], number: int) -> Proposal:
+    def box_of(self, known: Sequence[Trial]) -> Box:
+        """What is searched after these trials: some of them may have made ranges longer."""
+        box = self.box
+        for t in known:
+            if (ends := t.notes.get("extended")) is not None:
+                box = box.longer({name: tuple(pair) for name, pair in ends.items()})
+        return box
+
+    def _widened(self, box: Box) -> None:
+        """Tell a store that keeps values with their ranges what these are now."""
+        if isinstance(getattr(self.store, "box", None), Box):
+            self.store.box = box  # type: ignore[attr-defined]
+
+    def _another(self, box: Box, proposal: Proposal, known: Sequence[Trial], number: int) -> Proposal:
         """The proposal, or a point at random where it was tried already; the same again where all were."""
         tried = [t.point for t in known]
         drawn = proposal
         for i in range(OTHERS):
             if drawn.point not in tried:
                 return drawn
-            drawn = Random().ask(self.box, known, seed_of(self.seed, number, i))
+            drawn = Random().ask(box, known, seed_of(self.seed, number, i))
         return proposal
 
-    def _cost(self, move: Move) -> float:
+    def _cost(self, move: Move, legs: Sequence[Leg]) -> float:
         share = 1.0 if move.steps is None or not self.full else min(1.0, move.steps / self.full)
+        if self.resumes and self.full and move.source is not None:
+            source = next(leg for leg in legs if leg.number == move.source)
+            share -= (source.steps or 0) / self.full if source.trial == move.trial else 0.0
         return share * self.cost(move)
 
 
@@ -229,6 +301,11 @@ def _to_retry(legs: Sequence[Leg]) -> list[Leg]:
             continue  # it had begun nothing: a new trial takes its place
         newest[leg.trial, leg.seed, leg.steps, leg.length, leg.source] = leg
     return [leg for leg in newest.values() if leg.status == "lost"]
+
+
+def _work(leg: Leg) -> Leg:
+    """What a claim claims, whoever makes it."""
+    return replace(leg, number=-1, trial=-1 if leg.first else leg.trial, owner="", until=0.0)
 
 
 def _move(leg: Leg) -> Move:

@@ -11,16 +11,24 @@ from typing import Any
 
 from steepest.compare.plan import Ground, Job
 from steepest.compare.scoring import STUDY
+from steepest.core.piece import Piece
 from steepest.core.records import SCHEMA, write_json
+from steepest.fleet.group import stackable
+from steepest.strategy.space import Point
 from steepest.strategy.value import Strategy
 from steepest.tune.arms import Arm
+from steepest.tune.batch import ONE, Batch
 from steepest.tune.box import Box
+from steepest.tune.extension import Extending, extended, own, strategy_at
+from steepest.tune.extension import words as extended_words
+from steepest.tune.fidelity import Climb
+from steepest.tune.front import LENGTH, Front, front, with_length
 from steepest.tune.leg import ENDED, Leg
 from steepest.tune.race import Race, chosen
 from steepest.tune.runs import Runs, begun
 from steepest.tune.samplers import sampler
-from steepest.tune.scheduler import Move, Scheduler
-from steepest.tune.schedulers import over_rungs, scheduler
+from steepest.tune.scheduler import Curve, Move, Scheduler
+from steepest.tune.schedulers import climbs_on, over_rungs, reading, scheduler
 from steepest.tune.search import Search
 from steepest.tune.share import Share
 from steepest.tune.storage import Open
@@ -48,8 +56,10 @@ class Choice:
     luckiest: float
 
 
-def _cost(gradients: float, _: Move) -> float:
-    return gradients
+def _cost(gradients: float, full: int, move: Move) -> float:
+    """A whole run's worth; less where the length of a run is searched, and known."""
+    length = (move.point or {}).get(LENGTH)
+    return gradients if length is None else gradients * length / full
 
 
 class Study:
@@ -65,6 +75,9 @@ class Study:
         sampler_name: Which sampler.
         how_far: The scheduler, or its name.
         seed: Of the study.
+        climb: How a trial gets to its next rung (:data:`steepest.tune.fidelity.Climb`).
+        extend: Whether ranges go on where the best point lies next to an end.
+        against: What the loss is weighed against (:mod:`steepest.tune.front`); None: the loss alone counts.
     """
 
     def __init__(
@@ -78,44 +91,72 @@ class Study:
         sampler_name: Any = "auto",
         how_far: str | Scheduler | None = None,
         seed: int = 0,
+        climb: Climb = "again",
+        extend: bool = True,
+        against: str | None = None,
     ) -> None:
         self.folder, self.ground, self.arms, self.share, self.seed = folder, ground, list(arms), share, seed
         self.searches: dict[str, Search] = {}
         self.runs: dict[str, Runs] = {}
+        self.against = against
         task = ground.task
         sign = 1 if task.goal == "min" else -1
-        inner = scheduler(how_far, task.steps)
+        given = scheduler(how_far, task.steps, climb)
         for arm in arms:
+            inner = reading(given, partial(self._curve, arm.label))
             box = Box.of(arm.space)
+            box = with_length(box, task.steps) if against else box
             about = {"task": task.name, "metric": task.metric, "space": str(arm.space)}
-            self.runs[arm.label] = Runs(folder, ground, arm.label, arm.space, seed)
+            self.runs[arm.label] = Runs(folder, ground, arm.label, arm.space, seed, against, arm.gradients)
+            race = Race(inner, share.explore, share.race, share.exploring)
             self.searches[arm.label] = Search(
-                open_store(f"{name}: {arm.label}", box, (sign,), about),
+                open_store(f"{name}: {arm.label}", box, (sign, 1) if against else (sign,), about),
                 box,
-                over_rungs(sampler(sampler_name, seed), inner),
-                Race(inner, share.explore, share.race, share.exploring),
+                over_rungs(sampler(sampler_name, seed, 2 if against else 1), inner),
+                Front(share.explore, share.exploring) if against else race,
                 share.explore + share.race,
                 seed,
-                (arm.first,),
+                ({**arm.first, LENGTH: task.steps} if against else arm.first,),
                 task.steps,
-                partial(_cost, arm.gradients),
+                partial(_cost, arm.gradients, task.steps),
+                extend=Extending(arm.space, share) if extend and not against else None,
+                resumes=climbs_on(inner),
                 open=share.open,
             )
         self._open: dict[tuple[str, str, int], tuple[str, Leg]] = {}
+        self._curves: dict[tuple[str, int], Curve] = {}
+        self._stacks: dict[str, bool] = {}
 
     # ----------------------------------------------------------------------------------------------------- the searches
 
-    def take(self) -> Job | None:
-        """The next run of the arm that has spent least; None where none has anything to do now."""
+    def take(self, batch: Batch = ONE) -> list[Job]:
+        """The next runs of the arm that has spent least: several where they may be trained together; none for now."""
         order = sorted(self.searches, key=lambda label: (self._spent(label), list(self.searches).index(label)))
         for label in order:
-            search = self.searches[label]
-            leg = search.take()
-            if leg is not None:
-                job = self.runs[label].job(leg, search.store.legs())
-                self._open[job.key] = (label, leg)
-                return job
-        return None
+            search, runs = self.searches[label], self.runs[label]
+            alike = not self.against and self._stackable(label)
+            count = batch.count(search, self.ground.task, self.share) if alike else 1
+            legs = search.take_some(count, lambda first, leg: batch.together_with(first, leg, self.ground.task))
+            if not legs:
+                continue
+            every = search.store.legs()
+            jobs = [runs.job(leg, every) for leg in legs]
+            self._open.update({job.key: (label, leg) for job, leg in zip(jobs, legs, strict=True)})
+            return jobs
+        return []
+
+    def _stackable(self, label: str) -> bool:
+        """Whether trials of an arm can be trained together at all; found out once."""
+        if label not in self._stacks:
+            self._stacks[label] = stackable(self.ground.task, self.runs[label].space.base)
+        return self._stacks[label]
+
+    def _curve(self, label: str, leg: Leg) -> Curve:
+        """What a run that has finished came to on its way; read once."""
+        key = (label, leg.number)
+        if key not in self._curves:
+            self._curves[key] = self.runs[label].curve(leg, self.searches[label].store.legs())
+        return self._curves[key]
 
     def tell(self, job: Job, status: str, message: str) -> Leg | None:
         """What became of a run; returns its leg, None where it goes to somebody else."""
@@ -154,8 +195,18 @@ class Study:
             return None
         trial, mean, seeds = found
         values = [v for t in trials if (v := t.repeats().get(0)) is not None]
-        strategy = arm.space.at(trial.point or {})
+        strategy = self.strategy(arm, trial)
         return Choice(trial, strategy, mean, len(seeds), trial.repeats()[0], min(values))
+
+    def strategy(self, arm: Arm, trial: Trial) -> Strategy:
+        """What a trial trains with."""
+        return strategy_at(arm.space, own(arm.space, trial.point or {}))
+
+    def front(self) -> list[tuple[Arm, Trial]]:
+        """With two objectives: what no trial of any arm beats in both, the cheapest first."""
+        every = [(arm, t) for arm in self.arms for t in self.searches[arm.label].trials()]
+        members = front([t for _, t in every])
+        return [next((arm, t) for arm, t in every if t is member) for member in members]
 
     def best(self) -> tuple[Arm, Choice] | None:
         """The best choice of all arms so far."""
@@ -195,7 +246,7 @@ class Study:
                 "round": part,
                 "seed": job.seed,
                 "which": 0,
-                "point": leg.point,
+                "point": _shown(leg.point),
                 "strategy": job.candidate.text,
                 "repeats": None if number == leg.trial else leg.trial,
             }
@@ -203,7 +254,8 @@ class Study:
         spent = self.share.explore + self.share.race
         made = sum(leg.status in ENDED for leg in newest.values())
         allowed = made if not math.isfinite(spent) else int(spent / arm.gradients + 1e-9)
-        found = self.choice(arm)
+        found, box = self.choice(arm), search.box_of(search.trials())
+        searched, said = extended(arm.space, box), extended_words(arm.space, box)
         sign = 1 if self.ground.task.goal == "min" else -1
         return {
             "kind": "tuned",
@@ -211,15 +263,23 @@ class Study:
             "allowed": allowed,
             "gradients_per_step": arm.gradients,
             "gradient_budget": int(allowed * arm.gradients * self.ground.task.steps),
-            "rounds": [{"spaces": [str(arm.space)], "extended": [], "trials": part} for part in rows if part],
+            "rounds": [{"spaces": [str(searched)], "extended": said if i == 0 else [], "trials": part}
+                       for i, part in enumerate(rows) if part],
             "chosen": None if found is None else {
                 "trial": found.trial.number,
                 "strategy": str(found.strategy),
-                "point": found.trial.point,
+                "point": _shown(found.trial.point),
                 "value": sign * found.mean,
                 "seeds": found.seeds,
                 "first": sign * found.first,
                 "luckiest": sign * found.luckiest,
-                "near_edges": [f"{path} ({end})" for path, end in arm.space.near_edges(found.trial.point or {})],
+                "near_edges": [
+                    f"{path} ({end})" for path, end in searched.near_edges(own(arm.space, found.trial.point or {}))
+                ],
             },
         }  # fmt: skip
+
+
+def _shown(point: Point | None) -> dict[str, Any]:
+    """A point as plain data: a piece by its text."""
+    return {name: str(value) if isinstance(value, Piece) else value for name, value in (point or {}).items()}

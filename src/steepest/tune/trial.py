@@ -61,7 +61,7 @@ class Trial:
         if self.status in ("diverged", "failed"):
             return None
         done = [leg for leg in self.main if leg.values is not None and leg.status in ENDED]
-        return max(done, key=lambda leg: (steps(leg), leg.number)).values if done else None
+        return max(done, key=lambda leg: (_reached(leg), leg.number)).values if done else None
 
     @property
     def value(self) -> float | None:
@@ -114,4 +114,9 @@ def best(of: Sequence[Trial]) -> Trial | None:
 
 
 def _length(trial: Trial) -> float:
-    return max(steps(leg) for leg in trial.main if leg.values is not None)
+    return max(_reached(leg) for leg in trial.main if leg.values is not None)
+
+
+def _reached(leg: Leg) -> float:
+    """How far a leg went: one that was stopped on its way is no longer one than its steps."""
+    return float(leg.reached or 0) if leg.status == "stopped" else steps(leg)

@@ -1,0 +1,148 @@
+"""Trials a minute: plain Optuna around a plain PyTorch loop, beside this package's search with fleets.
+
+    python benchmarks/trials_per_minute.py [--trials 48] [--steps 600] [--only tpe] [--out FILE]
+
+Both tune the learning rate, the first beta and the decay of AdamW under a cosine schedule on digits-mlp: as many
+trainings, as many steps in each, the same batch size and data. Plain Optuna is what its own examples show:
+``study.optimize`` with the sampler's defaults, in memory, torch's fused AdamW, one process, one evaluation at the end.
+``2 processes`` are two of these at once, each with half of the trials. The search evaluates on the way, writes records
+of every trial and keeps a journal; a third of its trainings are the race, the best ones again on other seeds. Wall time
+is that of a shared machine where it is not said to be quiet: processor seconds, children included, are the fairer
+figure. Starting Python and importing torch is not counted for plain Optuna, and is for the search's workers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+import resource
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+
+import steepest as st
+from steepest.core.records import cores, provenance, write_json
+from steepest.tasks.registry import load
+
+TASK = "digits-mlp"
+SPACE = "adamw(lr=log(1e-4, 1e-1), betas=(near_one(0.5, 0.99), 0.999), weight_decay=log(1e-4, 1)) | cosine"
+
+
+def objective(trial: optuna.Trial, steps: int) -> float:
+    """A training as one writes it."""
+    task = load(TASK)
+    lr = trial.suggest_float("lr", 1e-4, 1e-1, log=True)
+    beta = 1 - trial.suggest_float("one_minus_beta1", 0.01, 0.5, log=True)
+    decay = trial.suggest_float("weight_decay", 1e-4, 1.0, log=True)
+    model, batches = task.build(1_000_000), task.batches(1_000_000)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(beta, 0.999), weight_decay=decay, fused=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for step in range(steps):
+        optimizer.zero_grad()
+        task.training_loss(model, batches.batch(step)).backward()
+        optimizer.step()
+        schedule.step()
+    value = task.evaluate(model)["loss"]
+    return value if math.isfinite(value) else 1e6
+
+
+def plain(name: str, trials: int, steps: int, seed: int) -> float:
+    """Plain Optuna; the best value."""
+    samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
+    study = optuna.create_study(sampler=samplers[name](seed=seed))
+    study.optimize(lambda trial: objective(trial, steps), n_trials=trials)
+    return study.best_value
+
+
+def _half(name: str, trials: int, steps: int, seed: int) -> None:
+    torch.set_num_threads(1)
+    plain(name, trials, steps, seed)
+
+
+def halves(name: str, trials: int, steps: int) -> None:
+    """Plain Optuna once for each core, the trials dealt out."""
+    context = multiprocessing.get_context("fork")
+    made = [context.Process(target=_half, args=(name, trials // cores(), steps, k)) for k in range(cores())]
+    for process in made:
+        process.start()
+    for process in made:
+        process.join()
+
+
+def searched(name: str, trials: int, steps: int, **options: Any) -> dict[str, Any]:
+    """The search, with as many trials; how many were stacked, and the best value."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = st.tune(
+            TASK, SPACE, budget=_runs(trials), sampler=name, steps=steps, final=False, out=Path(folder) / "s",
+            progress=False, extend=False, **options,
+        )  # fmt: skip
+        results = [json.loads(p.read_text()) for p in Path(folder).glob("s/trials/*/*/*/result.json")]
+    values = [r["validation"]["loss"] for r in results if r["status"] == "finished"]
+    return {
+        "runs": len(results),
+        "stacked": sum(r["executor"] == "stacked" for r in results),
+        "best": min(values),
+        "tried": len(found.trials),
+    }
+
+
+def _runs(trials: int) -> int:
+    """The budget without a final is divided into search and race; both are runs."""
+    return trials
+
+
+def cpu() -> float:
+    """Processor seconds of this process and of those that it has waited for."""
+    here, there = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return here.ru_utime + here.ru_stime + there.ru_utime + there.ru_stime
+
+
+def timed(work: Any) -> tuple[dict[str, float], Any]:
+    """Wall and processor seconds of a call, and what it returned."""
+    wall, used = time.perf_counter(), cpu()
+    value = work()
+    return {"wall": time.perf_counter() - wall, "cpu": cpu() - used}, value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=48)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--only", choices=["tpe", "random"])
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    torch.set_num_threads(1)
+    plain("random", 2, 50, 0)  # imports and kernels
+    rows: list[dict[str, Any]] = []
+    for name in [given.only] if given.only else ["random", "tpe"]:
+        ways: dict[str, Any] = {
+            "optuna and a loop": lambda name=name: {"best": plain(name, given.trials, given.steps, 0)},
+            f"the same, {cores()} processes": lambda name=name: halves(name, given.trials, given.steps),
+            "search, one by one": lambda name=name: searched(name, given.trials, given.steps, together="processes"),
+            "search with fleets": lambda name=name: searched(name, given.trials, given.steps),
+        }
+        for way, work in ways.items():
+            spent, found = timed(work)
+            row = {"sampler": name, "way": way, "trials": given.trials, "steps": given.steps, **spent, **(found or {})}
+            rows.append(row)
+            first = next(r for r in rows if r["sampler"] == name)
+            faster = first["wall"] / spent["wall"]
+            print(
+                f"{name:<7} {way:<24} {60 * given.trials / spent['wall']:6.0f} a minute ({faster:.1f}x)"
+                f"  {spent['cpu'] / given.trials:.3f} processor s a trial ({first['cpu'] / spent['cpu']:.1f}x less)"
+                f"  {'' if found is None else found}",
+                flush=True,
+            )
+    if given.out is not None:
+        write_json(given.out, {"rows": rows, "task": TASK, "space": SPACE, **provenance()})
+
+
+if __name__ == "__main__":
+    main()

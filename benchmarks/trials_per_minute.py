@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=48)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--only", choices=["tpe", "random"])
+    parser.add_argument("--way", default="", help="one way only, by a part of its name")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -129,6 +130,8 @@ def main() -> None:
             "search with fleets": lambda name=name: searched(name, given.trials, given.steps),
         }
         for way, work in ways.items():
+            if given.way not in way:
+                continue
             spent, found = timed(work)
             row = {"sampler": name, "way": way, "trials": given.trials, "steps": given.steps, **spent, **(found or {})}
             rows.append(row)

@@ -46,7 +46,8 @@ class Hypergradient(Rule):
     rate for every group; here :math:`g_t` is the gradient of the loss alone, and groups of one method share a factor.
     Source: Baydin et al. 2018, arXiv:1703.04782, Algorithms 4 to 6 (additive, for SGD, SGD with Nesterov momentum and
     Adam; the idea is Almeida et al. 1998). A multiplicative rule is derived in Martinez Rubio's thesis (Oxford 2017),
-    not in the paper's algorithms; this form is the additive one with :math:`\beta` in units of the factor and the norms.
+    not in the paper's algorithms; this form is the additive one with :math:`\beta` in units of the factor and of
+    the norms.
 
     Example:
         >>> r, u = Hypergradient(beta=0.1, form="additive"), torch.tensor([1.0, 2.0])

@@ -33,3 +33,56 @@ def test_errors_say_what_to_do(steepest: Callable[..., Any], tmp_path: Path) -> 
     assert not (tmp_path / "out/tune.json").exists()
     done = steepest("tune", "rosenbrock", "--sampler", "gpp", "--out", "out")
     assert done.exit_code == 2 and "gp" in done.output
+
+
+def test_a_population_and_its_proof(steepest: Callable[..., Any], tmp_path: Path) -> None:
+    words = [
+        "tune",
+        "quadratic(noise=0.5)",
+        "-s",
+        "sgd(lr=log(1e-3, 1)) | cosine",
+        "--population",
+        "4",
+        "--steps",
+        "40",
+    ]
+    done = steepest(*words, "--jobs", "1", "--out", "out")
+    assert done.exit_code == 0, done.output
+    assert "step 40: best" in done.output and "the search cost 4 whole runs" in done.output
+    assert "sgd, by a population" in done.output and "to paste: sgd(" in done.output
+    assert (tmp_path / "out/final/report.html").exists()
+    again = steepest("tune", "--resume", "out")
+    assert again.exit_code == 0 and "to paste: sgd(" in again.output and "step 40: best" not in again.output
+    assert steepest(*words, "--seed", "1", "--out", "out").exit_code == 2
+    assert steepest("tune", "--resume", "out", "--budget", "9").exit_code == 2
+
+
+def test_by_gradient_and_its_proof(steepest: Callable[..., Any], tmp_path: Path) -> None:
+    words = ["tune", "quadratic", "-s", "sgd(lr=1e-3) | cosine", "--by-gradient", "--rounds", "4", "--steps", "30"]
+    done = steepest(*words, "--jobs", "1", "--out", "out")
+    assert done.exit_code == 0, done.output
+    assert "searching sgd(lr=log(" in done.output and "round 4: loss" in done.output
+    assert "sgd, by gradient" in done.output and "to paste: sgd(" in done.output
+
+
+def test_two_objectives(steepest: Callable[..., Any], tmp_path: Path) -> None:
+    words = ["tune", "quadratic", "-s", "sgd(lr=log(1e-3, 1))", "--against", "steps", "--steps", "160", "--budget", "4"]
+    done = steepest(*words, "--jobs", "1", "--out", "out")
+    assert done.exit_code == 0, done.output
+    assert "cannot be beaten in both" in done.output and "steps  loss (other seeds)" in done.output
+    assert "Validation loss against steps" in (tmp_path / "out/report.html").read_text()
+
+
+def test_ways_that_do_not_go_together(steepest: Callable[..., Any]) -> None:
+    for words, said in [
+        (["--population", "8", "--budget", "9"], "its members are the budget"),
+        (["--population", "8", "--by-gradient"], "give one of them"),
+        (["--population", "8", "-s", "adamw", "-s", "sgd"], "one strategy"),
+        (["--population", "8", "-s", "sgd(lr=log(1e-3, 1), momentum=(0, 0.9))", "--out", "x"], "above 0"),
+        (["--by-gradient", "-s", "sgd(lr=choice(0.1, 1))", "--out", "y"], "no slope"),
+        (["--against", "step"], "Did you mean 'steps'"),
+        (["--climb", "on"], "climb rungs"),
+        (["--together", "stack"], "Did you mean 'stacked'"),
+    ]:
+        done = steepest("tune", "quadratic", *words)
+        assert done.exit_code == 2 and said in done.output, (words, done.output)

@@ -42,6 +42,7 @@ class Progress:
         self._live = wanted and self._stream.isatty()
         self._running: dict[tuple[str, str, int], tuple[Job, int]] = {}
         self._drawn = 0.0
+        self._asked = 0.0
         self._words = ""
 
     def __enter__(self) -> Progress:
@@ -68,7 +69,9 @@ class Progress:
         self._tell(job, status, message)
         if status == "stopped":
             return
-        self._words = f"best so far: {self._best()}"
+        now = time.monotonic()
+        if not self._words or now - self._asked > EVERY:  # stacks end many at a time
+            self._words, self._asked = f"best so far: {self._best()}", now
         if not self._live or status == "failed":
             result = read_result(job.folder)
             task = job.ground.task

@@ -36,8 +36,8 @@ class AutoLambda(Method):
     """
 
     primary: tuple[float, ...] | None = None
-    lr: float = hyper(1e-4, "[0, inf)")
-    start_at: float = hyper(0.1, "(0, inf)")
+    lr: float = hyper(default=1e-4, bounds="[0, inf)")
+    start_at: float = hyper(default=0.1, bounds="(0, inf)")
     level: Level = "gramian"
 
     permutation_invariant: ClassVar[bool] = True

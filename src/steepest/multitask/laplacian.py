@@ -54,7 +54,7 @@ class Laplacian:
         self.L, self.weight = torch.diag(A.sum(1)) - A, float(weight)
 
     def _stacks(self) -> list[tuple[list[Tensor], Tensor]]:
-        rows = [[head[name] for head in self.heads] for name in self.heads[0]]
+        rows: list[list[Tensor]] = [[head[name] for head in self.heads] for name in self.heads[0]]
         return [(row, torch.stack([p.flatten() for p in row])) for row in rows]
 
     def loss(self) -> Tensor:

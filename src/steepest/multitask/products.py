@@ -308,7 +308,7 @@ def _products(layer: Layer, mean: Mean | None) -> Tensor:
         R = torch.linalg.qr(A.mT, mode="r").R
         return gramian(torch.matmul(D.to(wide).mT, R.mT).flatten(1))
     # some outputs at a time, so that never more than one layer's worth of rows is there
-    parts = [D] if mean is not None else D.split(-(-o // m), 2)
+    parts = [D] if mean is not None else torch.split(D, -(-o // m), 2)
     rows = (torch.matmul(part.mT, A).flatten(1) for part in parts)
     total = _total(gramian(row if mean is None else mean(row)) for row in rows)
     if layer.bias is not None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from steepest.core import robust
 from steepest.core.piece import piece
 from steepest.core.rule import hyper
 from steepest.multitask.method import Level, Method, MultiTaskError, Seen, finite, method, or_nan
@@ -31,8 +32,7 @@ class TrimmedMean(Method):
         m, trim = seen.m, int(self.trim)
         if m <= 2 * trim:
             raise MultiTaskError(f"trimmed_mean(trim={trim}) needs more than {2 * trim} tasks; there are {m}.")
-        d = seen.J.sort(0)[0][trim : m - trim].mean(0)
-        return torch.where(seen.J.isnan().any(0), torch.nan, d), s
+        return robust.trimmed_mean(seen.J, trim), s
 
 
 @method
@@ -67,9 +67,7 @@ class Krum(Method):
             )
         squares = G.diagonal(dim1=-2, dim2=-1)
         apart = (squares[..., :, None] + squares[..., None, :] - 2 * G).clamp(min=0)
-        apart = apart + torch.diag_embed(torch.full_like(squares, torch.inf))
-        score = apart.topk(near, largest=False)[0].sum(-1)
-        best = score.topk(selected, largest=False)[1]
+        best = robust.krum_scores(apart, near).topk(selected, largest=False)[1]
         w = torch.zeros_like(squares).scatter(-1, best, 1 / selected)
         return or_nan(w, good), s
 

@@ -60,6 +60,12 @@ class Run:
     torn: int = 0
     inside: Sequence[Mapping[str, Any]] = ()
     """The monitor's lines, from the step and from probes."""
+    rounds: Mapping[str, Array] = field(default_factory=dict)
+    """Of a federation: what each round knows of itself."""
+    clients: Mapping[str, Array] = field(default_factory=dict)
+    """Of a federation: how the clients fare, by evaluation."""
+    dealt: Mapping[str, Any] = field(default_factory=dict)
+    """Of a federation: who has what."""
 
     def curve(self, column: str, kind: Literal["train", "validation"] = "train") -> Curve:
         """One recorded column over the steps; empty when it was not recorded."""
@@ -213,6 +219,9 @@ def read_run(folder: Path, task: str, strategy: Strategy, seed: int, problems: l
         result or {},
         torn,
         [line for line in lines if line.get("kind") in ("monitor", "probe")],
+        columns([line for line in lines if line.get("kind") == "round"]),
+        columns([line for line in lines if line.get("kind") == "clients"]),
+        read_json(folder / "clients.json", problems) or {},
     )
 
 

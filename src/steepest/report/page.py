@@ -10,6 +10,7 @@ from typing import Any
 from steepest.core.errors import SteepestError
 from steepest.core.records import write_bytes
 from steepest.report.data import Records, Task, load
+from steepest.report.federated import federation_facts, federation_figures, federation_table
 from steepest.report.figures.base import Figure
 from steepest.report.figures.finals import differences_figure, finals_figure
 from steepest.report.figures.gradient import clip_facts, gradient_figures
@@ -222,9 +223,26 @@ def _task(records: Records, task: Task, name: str, points: int, figures: dict[st
         element("p", _about(task), class_="facts"),
         element("p", final_words(records), class_="facts") if records.tuning is not None else None,
         leaderboard(records, task, f"{name}-leaderboard"),
+        _federation(records, task, name, points, figures),
         shown,
         id=name,
     )
+
+
+def _federation(
+    records: Records, task: Task, name: str, points: int, figures: dict[str, dict[str, Any]]
+) -> list[Child]:
+    """What only a federation has: who has what, what was sent, how the clients fare."""
+    facts = federation_facts(records)
+    if facts is None:
+        return []
+    grid = [_figure(made, figures) for made in federation_figures(records, task, points)]
+    return [
+        element("h3", "The federation"),
+        element("p", facts, class_="facts"),
+        federation_table(records, task, f"{name}-federation"),
+        element("div", grid, class_="grid") if grid else None,
+    ]
 
 
 def _reading(records: Records, task: Task) -> str:

@@ -1,0 +1,123 @@
+"""``steepest federate``: methods x seeds on clients with different rows; a leaderboard, the verdict, and a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from steepest.cli.answer import Folder, report, show
+from steepest.cli.console import Stopped, command, say
+from steepest.core.records import slug
+
+
+def federate(
+    task: Annotated[str, typer.Argument(help="A task, by name or as my_module:my_task.", metavar="TASK")],
+    methods: Annotated[
+        list[str],
+        typer.Option("--method", "-m", help="A method, as text; once for each.", metavar="TEXT", show_default=False),
+    ],
+    clients: Annotated[int, typer.Option(min=1, help="How many clients share the training rows.")] = 100,
+    partition: Annotated[
+        str,
+        typer.Option(
+            help="How rows are dealt: iid, dirichlet:ALPHA, dirichlet_clients:ALPHA, classes:K, quantity:ALPHA, "
+            "features:NOISE, or the file of a saved partition.",
+            metavar="TEXT",
+        ),
+    ] = "dirichlet:0.3",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each run.")] = 50,
+    sample: Annotated[
+        float | None,
+        typer.Option(help="Clients of a round: how many, or below 1 which share.", show_default="all"),
+    ] = None,
+    client: Annotated[
+        str, typer.Option(help="How clients train, where a method does not say.", metavar="STRATEGY")
+    ] = "sgd(lr=0.1)",
+    epochs: Annotated[int, typer.Option(min=1, help="Passes of a client over its rows in a round.")] = 1,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of a client in a round, in place of epochs.", show_default=False)
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Rows in a client's batch.", show_default="10, or the task's if less")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method.")] = 3,
+    compress: Annotated[
+        str | None,
+        typer.Option(help="How updates are sent: topk:0.01, qsgd, int8, sign, power_sgd:2, ...", show_default=False),
+    ] = None,
+    down: Annotated[
+        str | None, typer.Option(help="How the server's weights are sent: the same.", show_default=False)
+    ] = None,
+    attack: Annotated[
+        str | None, typer.Option(help="What a share of the clients sends: sign_flip:0.2, ...", show_default=False)
+    ] = None,
+    aggregate: Annotated[
+        str | None,
+        typer.Option(help="In place of the mean: median, krum(faulty=2), centered_clip, ...", show_default=False),
+    ] = None,
+    absent: Annotated[float, typer.Option(help="How likely a sampled client does not come back.")] = 0.0,
+    holdout: Annotated[
+        float, typer.Option(help="Share of each client's rows on which it is measured and not trained.")
+    ] = 0.0,
+    engine: Annotated[
+        Literal["auto", "stacked", "loop"], typer.Option(help="Clients side by side, or one after the other.")
+    ] = "auto",
+    out: Folder = None,
+) -> None:
+    """Compare federated methods: many clients with different rows, one model.
+
+    All methods see the same clients, samples and batches. A second call with the same folder does what is missing.
+    """
+    from steepest.compare.federations import federations
+    from steepest.federated.partitioners import parse
+    from steepest.report import render
+    from steepest.tasks.registry import load
+
+    many = None if sample is None else sample if sample < 1 else _whole(sample)
+    size = batch_size or min(10, load(task).batch_size)
+    given: dict[str, Any] = {
+        "clients": clients, "partition": partition, "rounds": rounds, "sample": sample, "client": client,
+        "epochs": epochs, "steps": steps, "batch-size": batch_size, "compress": compress, "down": down,
+        "attack": attack, "aggregate": aggregate, "absent": absent, "holdout": holdout,
+    }  # fmt: skip
+    usual = {"client": "sgd(lr=0.1)", "epochs": 1, "absent": 0.0, "holdout": 0.0}
+    said = [task, *(word for text in methods for word in ("--method", text))]
+    more = [word for n, v in given.items() if v is not None and v != usual.get(n) for word in (f"--{n}", f"{v:g}" if
+            isinstance(v, float) else str(v))]  # fmt: skip
+    folder = out or Path("runs") / slug(" ".join(["federate", *said, *more]))
+
+    def again(seeds: int) -> str:
+        return command("federate", *said, *more, "--seeds", str(seeds), "--out", str(folder))
+
+    dealt = parse(partition, clients)
+    settings: dict[str, Any] = {
+        "sample": many, "epochs": epochs, "steps": steps, "batch_size": size, "holdout": holdout, "absent": absent,
+        "aggregate": aggregate, "attack": attack, "compress": compress, "down": down, "engine": engine,
+    }  # fmt: skip
+    try:
+        board = federations(
+            task, dealt, methods, seeds, rounds=rounds, client=client, out=folder, render=render, told=_told, **settings
+        )
+    except KeyboardInterrupt as stop:
+        raise Stopped(f"stopped: {stop or 'what is finished is kept'}. Go on with: {again(seeds)}") from None
+    show(board)
+    report(board, folder)
+    say(f"next:   more seeds may separate them; only the new ones are run:\n        {again(2 * seeds)}", "dim")
+
+
+def _told(label: str, seed: int, run: Any) -> None:
+    """A line for each run: how it ended, how clients were trained, and what was sent."""
+    metric = next(iter(run.validation))
+    shown = {name: value for name, value in run.validation.items() if name != metric or len(run.validation) == 1}
+    values = ", ".join(f"{name} {value:.4g}" for name, value in shown.items() if value is not None)
+    sent = f"{run.result['bytes_up'] / 1e6:.3g} MB up, {run.result['bytes_down'] / 1e6:.3g} MB down"
+    notes = [run.message, *run.result["notes"]] if run.status != "stopped" else []
+    say(f"{label}, seed {seed}: {'; '.join([f'{run.status}, {values}', sent, *filter(None, notes)])}")
+
+
+def _whole(sample: float) -> int:
+    if sample != int(sample):
+        raise typer.BadParameter(f"--sample is a whole number of clients, or a share below 1; given {sample}.")
+    return int(sample)

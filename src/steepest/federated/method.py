@@ -1,0 +1,188 @@
+"""What a federated method is: what clients start from and feel, and what the server makes of what comes back.
+
+All of it is maths on vectors: a model's trained parameters are one vector of length D, those of a round's clients a
+matrix ``(S, D)``, in float64. A method is a frozen value with a text form; engines, compression, robust aggregation and
+records know none by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeVar, dataclass_transform
+
+import torch
+from torch import Tensor, nn
+
+from steepest.core.piece import Piece
+from steepest.core.rule import check, hyper
+from steepest.federated.errors import FederationError
+from steepest.federated.local import Found, Pull
+from steepest.strategy.text import parse
+from steepest.strategy.value import Strategy
+
+Weighting = Literal["samples", "equal"]
+T = TypeVar("T")
+
+
+@dataclass
+class Round:
+    """One round as a method sees it.
+
+    Args:
+        turn: From 0.
+        clients: Who takes part, by number; after :meth:`Method.begin`, those whose updates were accepted.
+        many: N, all clients that have rows.
+        w: The global weights, ``(D,)``.
+        lr: The clients' learning rate in this round.
+        rows: What the method keeps for each client, by name: ``(S, D)``, of the clients of this round.
+        vectors: What the server keeps, by name: ``(D,)``.
+        seen: Which of the clients took part before.
+        deltas: What came back: trained weights minus those that the client started from.
+        weights: One a client, with sum 1.
+        steps: Steps that each took.
+        known: How many clients have taken part so far, this round included.
+        losses_at: The clients' losses over all their rows, at given weights.
+        gradients_at: The gradients of these losses, ``(S, D)``.
+        train: Let the clients of this round train once more, from other weights.
+        combine: How updates become one: the weighted mean, or what was put in its place.
+    """
+
+    turn: int
+    clients: list[int]
+    many: int
+    w: Tensor
+    lr: float
+    rows: dict[str, Tensor]
+    vectors: dict[str, Tensor]
+    seen: Tensor
+    deltas: Tensor = field(default_factory=lambda: torch.empty(0))
+    weights: Tensor = field(default_factory=lambda: torch.empty(0))
+    steps: Tensor = field(default_factory=lambda: torch.empty(0))
+    known: int = 0
+    notes: dict[str, float] = field(default_factory=dict)
+    losses_at: Callable[[Tensor], Tensor] = field(default=lambda w: w, repr=False)
+    gradients_at: Callable[[Tensor], Tensor] = field(default=lambda w: w, repr=False)
+    train: Callable[[Tensor, Pull], Found] = field(default=None, repr=False)  # type: ignore[assignment]
+    combine: Callable[[Tensor, Tensor], Tensor] = field(default=lambda x, p: mean(x, p), repr=False)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """The clients' rows as one, as the federation combines them."""
+        return self.combine(x, self.weights)
+
+
+def mean(x: Tensor, weights: Tensor) -> Tensor:
+    """The weighted mean of rows, in float64."""
+    return torch.mv(x.double().T, weights.double())
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(hyper, field))
+def method(cls: type[T]) -> type[T]:
+    """Freeze a :class:`Method` into a value whose numbers are checked when it is made."""
+    return dataclass(frozen=True, kw_only=True, repr=False)(cls)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Method:
+    r"""Clients train by a strategy, the server steps by another.
+
+    Args:
+        client: How a client trains; its schedules count rounds.
+        server: How the server steps along the mean update: it sees minus that mean as its gradient.
+        weighting: ``"samples"``: an update counts as its client has rows; ``"equal"``: all alike.
+        adaptive: How a server rule with a second moment starts. ``"paper"``: as in Reddi et al. 2020,
+            arXiv:2003.00295: :math:`v_0 = \epsilon^2` and no bias correction. ``"rule"``: as the rule does alone.
+    """
+
+    client: Any = "sgd(lr=0.1)"
+    server: Any = "sgd(lr=1.0)"
+    weighting: Weighting = "samples"
+    adaptive: Literal["paper", "rule"] = "paper"
+
+    rows: ClassVar[tuple[str, ...]] = ()
+    """What is kept for each client: a vector each, zero at first."""
+    starts_at_weights: ClassVar[tuple[str, ...]] = ()
+    """Those of :attr:`rows` that begin as the first global weights."""
+    vectors: ClassVar[tuple[str, ...]] = ()
+    """What the server keeps, zero at first."""
+    extra: ClassVar[int] = 0
+    """Vectors that are sent beside an update, each way."""
+    plain_sgd: ClassVar[bool] = False
+    """True where the maths holds for clients that step by lr times the gradient and nothing else."""
+    personal: ClassVar[bool] = False
+    """True where a client has a model of its own: :meth:`own`."""
+
+    def __post_init__(self) -> None:
+        for name in ("client", "server"):
+            object.__setattr__(self, name, _strategy(type(self).__name__.lower(), name, getattr(self, name)))
+        for name, options in (("weighting", ("samples", "equal")), ("adaptive", ("paper", "rule"))):
+            if getattr(self, name) not in options:
+                said = " or ".join(map(repr, options))
+                raise FederationError(f"{self.name}: {name} is {said}; given {getattr(self, name)!r}.")
+        check(self)
+        if self.plain_sgd and not plain(self.client):
+            raise FederationError(
+                f"{self.name} counts on clients that step by lr times the gradient; given {self.client}. "
+                f"Use client=sgd(lr=...){self.otherwise()}"
+            )
+
+    def otherwise(self) -> str:
+        """What else could be done, where :attr:`plain_sgd` is not met."""
+        return "."
+
+    @property
+    def name(self) -> str:
+        """The name in the text form."""
+        return type(self).__name__.lower()
+
+    def ready(self, model: nn.Module) -> Method:
+        """Itself, made ready for a model; an error where the two do not fit."""
+        return self
+
+    def begin(self, round: Round) -> tuple[Tensor | None, Pull]:
+        """What clients start from (None: the global weights), and what is added to their gradients."""
+        return None, Pull()
+
+    def finish(self, round: Round) -> Tensor:
+        """The update ``(D,)`` that the server steps along; writes ``round.rows`` and ``round.vectors``."""
+        return round.mean(round.deltas)
+
+    def own(self, rows: dict[str, Tensor], w: Tensor) -> Tensor:
+        """The clients' own models, ``(S, D)``, from what is kept for them and the global weights."""
+        raise NotImplementedError(f"{self.name} has no personal models")
+
+    def __str__(self) -> str:
+        given = []
+        for f in dataclasses.fields(self):
+            value, default = getattr(self, f.name), f.default
+            if f.name in ("client", "server"):
+                default = str(parse(str(default)))
+                value = str(value)
+                if value != default:
+                    given.append(f"{f.name}={value}")
+            elif value != default:
+                given.append(f"{f.name}={value!r}")
+        return f"{self.name}({', '.join(given)})" if given else self.name
+
+    __repr__ = __str__
+
+
+def _strategy(method: str, name: str, given: Any) -> Strategy:
+    if isinstance(given, str):
+        given = parse(given)
+    if isinstance(given, Piece):
+        given = Strategy(given)
+    if not isinstance(given, Strategy):
+        raise FederationError(f"{method}: {name} is a strategy such as sgd(lr=0.1); given {given!r}.")
+    return given.check()
+
+
+def plain(strategy: Strategy) -> bool:
+    """Whether a strategy steps by lr times the gradient: sgd without momentum or decay, schedules of lr alone."""
+    rule = strategy.rule
+    values = dict(rule.arguments)
+    pieces = [p for p in strategy.pieces if p is not rule and p.role != "schedule"]
+    moved = [dict(p.arguments).get("on", "lr") for p in strategy.role("schedule")]
+    bare = not any(values.get(n) for n in ("momentum", "weight_decay", "nesterov", "maximize"))
+    return rule.name == "sgd" and bare and not pieces and all(on == "lr" for on in moved)

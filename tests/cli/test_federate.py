@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+BASE = ("federate", "digits-mlp", "--clients", "12", "--sample", "4", "--rounds", "3", "--partition", "dirichlet:0.5")
+
+
+def test_methods_are_compared_with_a_report_and_more_seeds_go_on(steepest, tmp_path: Path) -> None:
+    words = (*BASE, "--method", "fedavg", "--method", "scaffold", "--compress", "qsgd", "--out", "a")
+    done = steepest(*words, "--seeds", "1")
+    assert done.exit_code == 0, done.output
+    assert "fedavg, seed 0: finished" in done.output and "MB up" in done.output and "report: a/report.html" in done.output
+    page = (tmp_path / "a/report.html").read_text()
+    assert "Who has what" in page and "12 clients by dirichlet(alpha=0.5), 4 of them in a round" in page
+    assert "How the clients fare, and what was sent" in page and "Validation loss by what was sent" in page
+    first = (tmp_path / "a/runs/digits-mlp").rglob("metrics.jsonl")
+    before = {path: path.read_bytes() for path in first}
+    again = steepest(*words, "--seeds", "2")
+    assert again.exit_code == 0, again.output
+    assert all(path.read_bytes() == data for path, data in before.items())
+    seeds = json.loads((tmp_path / "a/experiment.json").read_text())["seeds"]
+    assert seeds == [0, 1]
+    other = steepest(*BASE, "--method", "fedavg", "--method", "scaffold", "--compress", "int8", "--out", "a")
+    assert other.exit_code == 2 and "belongs to a different experiment" in other.output
+
+
+def test_what_is_wrong_is_said_in_a_sentence(steepest) -> None:
+    for words, said in (
+        ((*BASE, "--method", "fedavgg"), "Did you mean 'fedavg'"),
+        ((*BASE, "--method", "fedavg", "--attack", "sign_flop:0.2"), "Did you mean 'sign_flip'"),
+        ((*BASE, "--method", "fedavg", "--aggregate", "krumm"), "Did you mean 'krum'"),
+        ((*BASE[:-1], "dirichlets:1", "--method", "fedavg"), "Did you mean 'dirichlet'"),
+        ((*BASE, "--method", "fedavg", "--sample", "40"), "of the 12 that have rows"),
+    ):
+        done = steepest(*words)
+        assert done.exit_code == 2 and said in done.output, (words, done.output)
+        assert "Traceback" not in done.output

@@ -1,0 +1,162 @@
+"""The loop and the stack come to the same weights; what cannot be stacked runs in the loop, and says why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from federated_problems import after, blobs
+from torch import nn
+
+from steepest.federated import Federation
+from steepest.federated.partition import Partition
+from steepest.federated.stacked import Unstackable
+
+
+def both(task: Any, clients: Any, method: str, rounds: int = 3, **more: Any) -> tuple[Any, Any]:
+    made = [after(task, clients, method, rounds, engine=engine, **more) for engine in ("stacked", "loop")]
+    return made[0], made[1]
+
+
+METHODS = [
+    "fedavg",
+    "fedavg(client=adamw(lr=0.01))",
+    "fedavg(client=sgd(lr=0.1, momentum=0.9) | clip_norm(0.5) | cosine)",
+    "fedavg(client=muon(lr=0.02), server=lion(lr=0.01))",
+    "fedprox(mu=0.5)",
+    "scaffold",
+    "scaffold(option=1, client=adam(lr=0.01))",
+    "fednova(client=sgd(lr=0.1, momentum=0.5))",
+    "feddyn",
+    "mifa",
+    "qffl",
+    "ditto",
+    "fedper",
+]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_weights_agree_in_double_precision(method: str) -> None:
+    task, clients = blobs(dtype=torch.float64)
+    stacked, loop = both(task, clients, method, sample=5)
+    assert stacked.fed.engine == "stacked" and loop.fed.engine == "loop"
+    assert torch.allclose(stacked.server.weights(), loop.server.weights(), rtol=0, atol=1e-10)
+    for name, store in stacked.stores.items():
+        assert torch.allclose(store.read(range(8)), loop.stores[name].read(range(8)), rtol=0, atol=1e-8)
+    assert stacked.evaluations == loop.evaluations
+
+
+@pytest.mark.parametrize("method", ["fedavg", "scaffold"])
+def test_weights_agree_in_single_precision(method: str) -> None:
+    task, clients = blobs()
+    stacked, loop = both(task, clients, method, rounds=6, sample=5, epochs=2)
+    assert torch.allclose(stacked.server.weights(), loop.server.weights(), rtol=0, atol=1e-5)
+
+
+def test_blocks_change_nothing() -> None:
+    from steepest.federated import stacked as module
+
+    task, clients = blobs(dtype=torch.float64)
+    whole = after(task, clients, "scaffold", 3)
+    numbers = module.NUMBERS
+    try:
+        module.NUMBERS = 1
+        made = Federation(task, Partition(list(clients.rows) * 1, clients.of), "scaffold")
+        assert made.trainer(3, made.clients).size == 8  # never fewer than eight to a block
+        engine = module.Stacked(task, made.clients, made.method.client, 3, 0, seats=8, ragged=True, batch=4, block=3)
+    finally:
+        module.NUMBERS = numbers
+    from federated_problems import opened
+
+    blocked = opened(made, 3)
+    blocked.engine = engine
+    for _ in range(3):
+        blocked.round()
+    assert engine.size == 3
+    assert torch.allclose(whole.server.weights(), blocked.server.weights(), rtol=0, atol=1e-12)
+
+
+EVEN = Partition(np.arange(120).reshape(10, 12), 120)
+
+
+def test_batch_norm_is_stacked_where_batches_are_full_and_its_buffers_are_averaged() -> None:
+    def net() -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3))
+
+    task, ragged = blobs(layers=net, dtype=torch.float64)
+    stacked, loop = both(task, EVEN, "fedavg(server=adam(lr=0.1))", sample=4)
+    for name, b in stacked.server.buffers.items():
+        assert torch.allclose(b.double(), loop.server.buffers[name].double(), rtol=0, atol=1e-10)
+    assert stacked.server.buffers["1.num_batches_tracked"].dtype == torch.int64
+    assert int(stacked.server.buffers["1.num_batches_tracked"]) == 9  # 3 rounds of 3 steps: counted on, not averaged
+    assert bool((stacked.server.buffers["1.running_var"] > 0).all())
+    made = Federation(task, ragged, "fedavg")
+    assert int((made.clients.sizes % 4 == 1).sum()) > 0  # batch norm needs two rows: a last batch of one is left out
+    made.run(1)
+    assert made.engine == "loop" and "unequal sizes" in str(made.reason)
+
+
+def test_dropout_draws_the_same_in_both() -> None:
+    def net() -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
+
+    task, _ = blobs(layers=net, dtype=torch.float64)
+    stacked, loop = both(task, EVEN, "fedavg", sample=4)
+    assert torch.allclose(stacked.server.weights(), loop.server.weights(), rtol=0, atol=1e-10)
+
+
+def test_convolutions_agree() -> None:
+    def net() -> nn.Module:
+        return nn.Sequential(
+            nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.ReLU(),
+            nn.Flatten(), nn.Linear(16, 3),
+        )  # fmt: skip
+
+    task, clients = blobs(layers=net, dtype=torch.float64)
+    stacked, loop = both(task, clients, "fedavg", sample=4)
+    assert torch.allclose(stacked.server.weights(), loop.server.weights(), rtol=0, atol=1e-10)
+
+
+class Branching(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x) if x.sum() > 0 else -self.layer(x)
+
+
+@pytest.mark.parametrize(
+    ("method", "layers", "reason"),
+    [
+        ("fedavg(client=sgd(lr=0.1) | sam(0.05))", None, "sam takes more than one gradient a step"),
+        ("fedavg(client=sophia(lr=0.01))", None, "asks for estimates of the curvature"),
+        ("fedavg(client=sgd(lr=0.1) | ema(0.9))", None, "evaluates other weights than it trains"),
+        ("fedavg", Branching, "the model cannot be stacked"),
+    ],
+)
+def test_what_cannot_be_stacked_runs_in_the_loop_and_says_why(method: str, layers: Any, reason: str) -> None:
+    task, clients = blobs(layers=layers)
+    made = Federation(task, clients, method, sample=3)
+    run = made.run(2)
+    assert run.status == "finished" and made.engine == "loop" and reason in str(made.reason)
+    assert run.result["notes"] == [f"not stacked: {made.reason}"]
+    with pytest.raises(Unstackable, match=reason):
+        Federation(task, clients, method, sample=3, engine="stacked").run(1)
+
+
+def test_a_seed_is_the_same_clients_and_batches_and_another_seed_is_not() -> None:
+    task, clients = blobs()
+    one, same, other = (after(task, clients, "fedavg", 2, sample=3, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(one.server.weights(), same.server.weights())
+    assert [one.sampled(t) for t in range(5)] == [same.sampled(t) for t in range(5)]
+    assert [one.sampled(t) for t in range(5)] != [other.sampled(t) for t in range(5)]
+
+
+def test_clients_that_stay_away_are_left_out() -> None:
+    task, clients = blobs()
+    run = Federation(task, clients, "fedavg", absent=0.6).run(8)
+    counts = [line["clients"] for line in run.metrics("round")]
+    assert 0 < np.mean(counts) < 6 and {line["sampled"] for line in run.metrics("round")} == {8}

@@ -107,4 +107,4 @@ class Table:
 
 def tables() -> list[Table]:
     """All of them."""
-    return [Table(task, rule) for task in about()["tasks"] for rule in about()["grids"]]
+    return [Table(task, rule) for task, rule in about()["tables"]]

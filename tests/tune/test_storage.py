@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import shutil
@@ -21,6 +22,7 @@ import pytest
 
 from steepest.strategy.dimension import choice, log, near_one
 from steepest.tune.box import Box, when
+from steepest.tune.fidelity import Asha, Rungs
 from steepest.tune.leg import ENDED, Leg
 from steepest.tune.minimize import minimize
 from steepest.tune.storage import StorageError, storage
@@ -63,15 +65,42 @@ def test_a_file_keeps_what_memory_keeps(tmp_path, file):
     assert stores[0].legs() == stores[1].legs() == opened(tmp_path / file).legs()
 
 
-def test_optunas_tools_open_the_study(tmp_path):
-    minimize(lambda p: p["x"] + 1 / (p["x"] - 0.5), {"x": (0.0, 1.0), "k": choice("u", "v")}, budget=8, sampler="sobol",
-             first=[{"x": 0.5, "k": "v"}], storage=tmp_path / "s.db", name="mine")  # fmt: skip
-    study = optuna.load_study(study_name="mine", storage=f"sqlite:///{tmp_path}/s.db")
-    states = Counter(t.state.name for t in study.trials)
-    assert states == {"COMPLETE": 7, "FAIL": 1}
-    assert study.trials[0].params == {"x": 0.5, "k": "v"}
-    assert study.best_trial.value == study.best_trial.params["x"] + 1 / (study.best_trial.params["x"] - 0.5)
-    assert "ZeroDivisionError" in study.trials[0].user_attrs["end: failed"]["message"]
+@pytest.mark.parametrize("file", ["s.journal", "s.db"])
+def test_optuna_loads_the_study_with_all_that_is_in_it(tmp_path, file):
+    """What optuna's dashboard and plots show: a trial for each leg, its parameters, values, and values on the way."""
+
+    def objective(point, steps):
+        if point["kind"] is None:
+            raise ValueError("nothing")
+        return math.nan if point["lr"] > 0.5 else abs(math.log10(point["lr"]) + 2) + 1 / steps
+
+    minimize(objective, BOX, budget=8, sampler="sobol", full=40, scheduler=Asha(Rungs(40, eta=2, least=10)),
+             first=[OTHER], storage=tmp_path / file, name="mine")  # fmt: skip
+    legs = storage(tmp_path / file)("mine", BOX, (1,), {}).legs()
+    if file == "s.db":
+        where = f"sqlite:///{tmp_path}/{file}"
+    else:
+        where = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / file)))
+    study = optuna.load_study(study_name="mine", storage=where)
+    assert study.user_attrs["space"] == str(BOX) and len(study.trials) == len(legs) > 8
+    states = {"finished": "COMPLETE", "paused": "PRUNED", "diverged": "FAIL", "failed": "FAIL"}
+    assert set(states) == {leg.status for leg in legs}
+    for trial, leg in zip(study.trials, legs, strict=True):
+        shown = {"1 - beta" if n == "beta" else n: v for n, v in leg.point.items()} | {"kind": label(leg.point["kind"])}
+        if "beta" in leg.point:
+            shown["1 - beta"] = pytest.approx(1 - leg.point["beta"])
+        assert trial.params == shown and trial.state.name == states[leg.status]
+        assert trial.values == ([leg.values[0]] if leg.status == "finished" else None)
+        assert trial.intermediate_values == ({leg.reached: leg.values[0]} if leg.values else {})
+        assert trial.datetime_start is not None and trial.datetime_complete is not None
+    finished = [leg for leg in legs if leg.status == "finished"]
+    assert study.best_trial.number == min(finished, key=lambda leg: leg.values).number
+    failed = next(leg for leg in legs if leg.status == "failed")
+    assert study.trials[failed.number].user_attrs["end: failed"]["message"] == "ValueError: nothing"
+
+
+def label(value):
+    return value if value is None or isinstance(value, str) else repr(value)
 
 
 def test_what_should_be_large_is_shown_as_it_was(tmp_path):

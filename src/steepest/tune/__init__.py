@@ -23,30 +23,37 @@ The store holds *legs*: rows that say what was run, by whom, and what it came to
 
 from typing import Any
 
+from steepest.tune.ask_tell import AskTell
 from steepest.tune.box import Box, when
 from steepest.tune.fidelity import Asha, AtRung, Hyperband, Median, Rungs, TopK
 from steepest.tune.gradient import Descent, by_gradient
-from steepest.tune.minimize import Minimum, minimize
+from steepest.tune.minimize import Minimum, ObjectiveError, minimize
 from steepest.tune.population import Population, population
 from steepest.tune.result import Tuned
 from steepest.tune.run import resumed, tune
 from steepest.tune.samplers import sampler
+from steepest.tune.samplers.host import as_optuna
+from steepest.tune.samplers.models import from_optuna
 from steepest.tune.storage import storage
 
 __all__ = [
     "Asha",
+    "AskTell",
     "AtRung",
     "Box",
     "Descent",
     "Hyperband",
     "Median",
     "Minimum",
+    "ObjectiveError",
     "Population",
     "Rungs",
     "SearchCV",
     "TopK",
     "Tuned",
+    "as_optuna",
     "by_gradient",
+    "from_optuna",
     "minimize",
     "population",
     "resumed",

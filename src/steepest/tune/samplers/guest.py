@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -113,14 +114,24 @@ def _frozen(box: Box, trial: Trial, values: Sequence[float | None]) -> FrozenTri
     )
 
 
+_entering = Lock()
+_inside: list[tuple[int, int]] = []
+"""What held before the first of the threads that are in :func:`quiet`, once for each of them."""
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Optuna is silent (its GP warns where it falls back), torch computes on one thread, as the runs beside it do."""
-    level, threads = optuna.logging.get_verbosity(), torch.get_num_threads()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    torch.set_num_threads(1)
+    with _entering:
+        before = _inside[0] if _inside else (optuna.logging.get_verbosity(), torch.get_num_threads())
+        _inside.append(before)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
-        optuna.logging.set_verbosity(level)
+        with _entering:
+            _inside.pop()
+            if not _inside:
+                optuna.logging.set_verbosity(before[0])
+                torch.set_num_threads(before[1])

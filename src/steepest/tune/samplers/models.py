@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
@@ -57,3 +58,19 @@ def nsga2(study: int = 0, objectives: int = 2, size: int = 20) -> Sampler:
 def cmaes(study: int = 0) -> Sampler:
     """CMA-ES: for hundreds of trials of numbers."""
     return Covariance(study)
+
+
+def from_optuna(make: Callable[[int], BaseSampler], objectives: int = 1, keeps: Sequence[str] = ()) -> Sampler:
+    """Any sampler that is written for optuna, as one of ours: BoTorch's, those of OptunaHub, one's own.
+
+    Args:
+        make: Makes the sampler for a seed; it is made anew for each question.
+        objectives: How many values are made small.
+        keeps: The attributes that the sampler leaves on its trials and needs to find there again.
+
+    >>> from steepest.tune.minimize import minimize
+    >>> asked = from_optuna(lambda seed: TPESampler(seed=seed, n_ei_candidates=64))
+    >>> minimize(lambda p: (p["x"] - 2) ** 2, {"x": (-5.0, 5.0)}, sampler=asked, budget=30).value < 0.1
+    True
+    """
+    return Guest(lambda seed, box: make(seed), 0, lambda _: 0, objectives, tuple(keeps))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy
 import torch
@@ -18,6 +18,8 @@ from steepest.tune.trial import Trial
 @dataclass(frozen=True)
 class Random:
     """Every point at random, each dimension evenly on its scale."""
+
+    learns: ClassVar[bool] = False
 
     def ask(self, box: Box, trials: Sequence[Trial], seed: int) -> Proposal:
         del trials
@@ -35,6 +37,7 @@ class Sobol:
     Source: Sobol' 1967; Owen 1998. Args: study: the seed of the scrambling.
     """
 
+    learns: ClassVar[bool] = False
     study: int = 0
 
     def ask(self, box: Box, trials: Sequence[Trial], seed: int) -> Proposal:
@@ -66,6 +69,7 @@ class Halton:
     [0, 1, 2, 3]
     """
 
+    learns: ClassVar[bool] = False
     study: int = 0
 
     def ask(self, box: Box, trials: Sequence[Trial], seed: int) -> Proposal:

@@ -54,6 +54,7 @@ class Shared:
         about: Mapping[str, Any] | None = None,
     ) -> None:
         self.box, self.signs, self._storage = box, tuple(signs), storage
+        self._ended: dict[int, Leg] = {}
         ways = [StudyDirection.MINIMIZE if sign > 0 else StudyDirection.MAXIMIZE for sign in signs]
         with quiet():
             study = optuna.create_study(storage=storage, study_name=name, directions=ways, load_if_exists=True)
@@ -64,7 +65,13 @@ class Shared:
                 storage.set_study_user_attr(self._study, key, value)
 
     def legs(self) -> list[Leg]:
-        return [self._leg(trial) for trial in self._storage.get_all_trials(self._study, deepcopy=False)]
+        found = []
+        for trial in self._storage.get_all_trials(self._study, deepcopy=False):
+            leg = self._ended.get(trial.number) or self._leg(trial)
+            if trial.state.is_finished():  # nothing of it can change any more
+                self._ended[trial.number] = leg
+            found.append(leg)
+        return found
 
     def add(self, leg: Leg) -> int:
         fixed = {name: getattr(leg, name) for name in FIXED}
@@ -106,8 +113,8 @@ class Shared:
         try:
             self._storage.set_trial_user_attr(where, f"end: {status}", {**fields, "values": values})
             shown = None if values is None else [s * v for s, v in zip(self.signs, values, strict=True)]
-            if status in ("paused", "stopped") and shown is not None:
-                self._storage.set_trial_intermediate_value(where, int(fields.get("reached") or 0), shown[0])
+            if shown is not None and fields.get("reached") is not None:
+                self._storage.set_trial_intermediate_value(where, int(fields["reached"]), shown[0])
             complete = status == "finished"
             self._storage.set_trial_state_values(where, STATES[status], shown if complete else None)
         except UpdateFinishedTrialError:

@@ -125,7 +125,7 @@ def tune(
         return
     show(found)
     report(found, folder)
-    _next(found, task, folder, length(steps, device), again)
+    _next(found, task, folder, length(*_asked(folder)), again)
 
 
 def _on_the_way(
@@ -195,6 +195,14 @@ def _given(folder: Path) -> str:
     from steepest.core.records import read_json
 
     return str(read_json(folder / "tune.json")["budget"])
+
+
+def _asked(folder: Path) -> tuple[int | None, str]:
+    """Length and device of a study's runs, as it was asked for when it began."""
+    from steepest.core.records import read_json
+
+    there = read_json(folder / "tune.json")
+    return there["steps"], there["device"]
 
 
 def _next(found: Tuned, task: str | None, folder: Path, options: list[str], again: Any) -> None:

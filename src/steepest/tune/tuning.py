@@ -126,7 +126,8 @@ class Tuning:
         done = [job for job in jobs if ended(job)]
         there = {job.key for job in done}
         missing = [job for job in jobs if job.key not in there]
-        heading = f"final: {len(candidates)} strategies, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
+        count = f"{len(candidates)} strateg{'y' if len(candidates) == 1 else 'ies'}"
+        heading = f"final: {count}, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
         with display(self.progress, comparison, jobs, done, lambda: heading) as shown:
             complete = not missing or pool.run(missing, self.at_once, shown, comparison, self.clock.last)
         if not complete and not self.clock.over:

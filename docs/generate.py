@@ -339,6 +339,44 @@ def multitask_machine() -> str:
     return f"{m['cpu']}, one thread, Python {m['python']}, torch {m['torch']}.\n"
 
 
+def multitask_method_rows() -> Iterator[tuple[str, ...]]:
+    """Each way to combine losses on each task, all tuned alike."""
+    yield "task", "way", "geometric mean of the losses", "against the tuned sum", "p", "CPU time of a run"
+    for one in results("multitask_methods")["tasks"]:
+        said = f"`{one['task']}`, {one['tasks']} tasks, {one['steps']} steps"
+        for row in one["rows"]:
+            if "balanced" not in row:
+                yield (
+                    said,
+                    row["label"],
+                    f"{row['lost']} of {one['seeds']} runs lost",
+                    "",
+                    "",
+                    f"{row['cpu_seconds']:.2f} s",
+                )
+                said = ""
+                continue
+            mean, low, high = row["balanced"]
+            against, p = "", ""
+            if "against_sum" in row:
+                d = [100 * v for v in row["against_sum"]]
+                against = f"{d[0]:+.1f} % [{d[1]:+.1f}, {d[2]:+.1f}]"
+                p = "below 0.001" if row["p"] < 1e-3 else f"{row['p']:.2g}"
+            yield said, row["label"], f"{mean:.4g} [{low:.4g}, {high:.4g}]", against, p, f"{row['cpu_seconds']:.2f} s"
+            said = ""
+
+
+def multitask_methods_machine() -> str:
+    """How that was measured."""
+    found = results("multitask_methods")
+    one, m = found["tasks"][0], found["machine"]
+    return (
+        f"{one['trials']} trials for each way and task, {one['seeds']} seeds, `{found['rule']}`; "
+        f"{found['cpu_minutes']:.0f} CPU minutes in all on one thread of an {m['cpu']}, "
+        f"torch {found['versions']['torch']}.\n"
+    )
+
+
 def regret_rows() -> Iterator[tuple[str, ...]]:
     """How far above the known minimum each sampler ended."""
     measured = results("tune_regret")["samplers"]
@@ -374,6 +412,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "multitask": lambda: table(*multitask_rows()),
     "multitask-cost": lambda: table(*multitask_cost_rows()),
     "multitask-machine": multitask_machine,
+    "multitask-methods": lambda: table(*multitask_method_rows()),
+    "multitask-methods-machine": multitask_methods_machine,
 }
 
 

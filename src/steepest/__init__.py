@@ -10,8 +10,9 @@ True
 What stands at this door:
 
 - every piece and every recipe, as a function that returns a strategy: ``st.adamw(lr=1e-3)``, ``st.transformer()``;
-- :func:`parse` and :class:`Strategy`, :class:`Task`, and the verbs :func:`fit`,
+- :func:`parse` and :class:`Strategy`, :class:`Task`, :class:`Federation`, and the verbs :func:`fit`,
   :func:`compare`, :func:`tune`, :func:`recommend`, :func:`landscape`, :func:`lr_find` and :func:`monitor`;
+- :func:`advise`, for several tasks in one model;
 - :func:`space`, a strategy with ranges in it (:func:`log`, :func:`near_one`, :func:`choice`), and
   :func:`default_space`, the usual one around a strategy;
 - :class:`Precision`, in what weights and state are kept, and :func:`bytes_per_parameter`, what that costs;
@@ -29,15 +30,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "Federation",
     "Precision",
     "Strategy",
     "Task",
     "__version__",
+    "advise",
     "bytes_per_parameter",
     "choice",
     "compare",
     "default_space",
     "doctor",
+    "federated",
     "fit",
     "gradients",
     "landscape",
@@ -64,6 +68,7 @@ __all__ = [
 if TYPE_CHECKING:
     from steepest import (
         doctor,
+        federated,
         gradients,
         multitask,
         normalization,
@@ -76,8 +81,10 @@ if TYPE_CHECKING:
         transfer,
         wrappers,
     )
+    from steepest.advisor import advise
     from steepest.compare import compare
     from steepest.core.precision import Precision, bytes_per_parameter
+    from steepest.federated import Federation
     from steepest.fit import fit
     from steepest.landscape import landscape
     from steepest.lr_find import lr_find
@@ -92,9 +99,11 @@ if TYPE_CHECKING:
     from steepest.tune import tune
 
 _VALUES = {
+    "Federation": "steepest.federated",
     "Precision": "steepest.core.precision",
     "Strategy": "steepest.strategy",
     "Task": "steepest.tasks",
+    "advise": "steepest.advisor",
     "bytes_per_parameter": "steepest.core.precision",
     "choice": "steepest.strategy.dimension",
     "default_space": "steepest.strategy.usual",
@@ -106,6 +115,7 @@ _VALUES = {
 _ROOMS = (
     "compare",
     "doctor",
+    "federated",
     "fit",
     "gradients",
     "landscape",
@@ -181,7 +191,10 @@ if not TYPE_CHECKING:  # a type checker reads the imports above, and so still fi
         if name in _ROOMS:
             return importlib.import_module(f"{__name__}.{name}")
         if name in _VALUES:
-            return getattr(importlib.import_module(_VALUES[name]), name)
+            value = getattr(importlib.import_module(_VALUES[name]), name)
+            if name == "Federation":
+                value.render = staticmethod(_render)
+            return value
         if name.startswith("_"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from steepest.core.errors import did_you_mean

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+import steepest as st
 from steepest.fit.loop import one_step
 from steepest.lr_find import Start
 from steepest.strategy import parse
@@ -115,3 +117,18 @@ def task_mean(last_two: list[float], start: Start) -> list[float]:
 )
 def test_what_went_wrong_is_said(text: str, said: str) -> None:
     assert said in Start(load("quadratic(condition=4)"), parse(text), seed=0).run(parse(text), 40).why
+
+
+def test_each_seed_begins_with_the_run_of_its_own(tmp_path: Path) -> None:
+    """``{seed}`` in the folder that a strategy starts from is filled in, as ``fit`` does."""
+    runs = [
+        st.fit("digits-half", "adamw", seed=seed, steps=2, out=tmp_path / f"seed-{seed}", progress=False, monitor="off")
+        for seed in (0, 1)
+    ]
+    strategy = st.adamw(lr=1e-3) | st.start(str(tmp_path / "seed-{seed}"))
+    for seed, run in enumerate(runs):
+        assert run.model is not None
+        start = Start(load("digits-half"), strategy, seed)
+        for name, value in run.model.named_parameters():
+            assert torch.equal(start.weights[name], value), (seed, name)
+        assert start.run(strategy, 3).seed == seed

@@ -453,3 +453,31 @@ def test_the_second_batch_of_sdmgrad() -> None:
     tasks.backward(net.losses(x), other=net.losses(y))
     got = torch.cat([p.grad.flatten() for p in shared])  # type: ignore[union-attr]
     assert torch.allclose(got, w @ J, atol=1e-9)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", ["plain", "rows twice", "zeros", "sizes over 20 decades"])
+def test_fewer_samples_than_inputs(kind: str, bias: bool) -> None:
+    """Then the products come from a QR of the inputs, of whatever rank."""
+    torch.manual_seed(0)
+    x = torch.randn(6, 30)
+    if kind == "rows twice":
+        x[3:] = x[:3]
+    elif kind == "zeros":
+        x[1:] = 0
+    elif kind == "sizes over 20 decades":
+        x *= 10 ** torch.linspace(-10, 10, 6)[:, None]
+    trunk = nn.Linear(30, 9, bias=bias)
+    heads = nn.ModuleList(nn.Linear(9, 1) for _ in range(4))
+
+    def losses() -> dict[str, Tensor]:
+        h = trunk(x).tanh()
+        return {str(i): head(h).square().mean() for i, head in enumerate(heads)}
+
+    found = []
+    for level in ("gramian", "jacobian"):
+        tasks = MultiTask(trunk, M.UPGrad(), level=level)  # type: ignore[arg-type]
+        tasks.backward(losses())
+        assert tasks.gramian is not None
+        found.append(tasks.gramian)
+    assert torch.allclose(found[0], found[1], rtol=1e-4, atol=1e-5 * float(found[1].diagonal().max()))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import steepest as st
-from steepest.multitask import MGDA, LogSum, MultiTask, UPGrad, Weights
+from steepest.multitask import MGDA, MultiTask, Uncertainty, UPGrad, Weights
 
 
 class Textbook(nn.Module):
@@ -51,18 +51,18 @@ def test_the_textbook_weighting_by_alpha(alpha: float) -> None:
         assert torch.allclose(p.grad, g, atol=1e-6)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("method", [Weights((0.7, 0.3)), LogSum(), UPGrad(), MGDA(normalise="l2")], ids=repr)
+@pytest.mark.parametrize("method", [Weights((0.7, 0.3)), Uncertainty(), UPGrad(), MGDA(normalise="l2")], ids=repr)
 def test_the_textbook_model_learns_both(method: Any) -> None:
     torch.manual_seed(0)
     model, batch = Textbook(), data(256)
     tasks, adam = MultiTask(model, method), torch.optim.Adam(model.parameters(), lr=1e-2)
-    before = {n: float(v) for n, v in model.losses(*batch).items()}
-    for _ in range(200):
+    before = {n: float(v.detach()) for n, v in model.losses(*batch).items()}
+    for _ in range(150):
         adam.zero_grad()
         tasks.backward(model.losses(*batch))
         adam.step()
-    after = {n: float(v) for n, v in model.losses(*batch).items()}
-    assert after["class"] < 0.3 * before["class"] and after["value"] < 0.05 * before["value"], after
+    after = {n: float(v.detach()) for n, v in model.losses(*batch).items()}
+    assert after["class"] < 0.4 * before["class"] and after["value"] < 0.1 * before["value"], after
 
 
 def test_inside_lightning() -> None:

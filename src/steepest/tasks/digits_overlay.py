@@ -45,7 +45,8 @@ def side_loss(output: dict[str, Tensor], batch: Any, side: int) -> Tensor:
 
 def side_error(output: dict[str, Tensor], batch: Any, side: int) -> Tensor:
     """The share of digits on one side that are taken for another."""
-    return (output[SIDES[side]].argmax(1) != batch[1][:, side]).float().mean()
+    missed: Tensor = output[SIDES[side]].argmax(1) != batch[1][:, side]
+    return missed.float().mean()
 
 
 @builtin("digits-overlay")

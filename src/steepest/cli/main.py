@@ -73,12 +73,13 @@ def _register() -> None:
     from steepest.cli.recommend import recommend
     from steepest.cli.report import report
     from steepest.cli.show import show
+    from steepest.cli.tasks import tasks
     from steepest.cli.train import train
     from steepest.cli.tune import tune
     from steepest.cli.watch import watch
 
     asking = (list_, show, plot_schedule, landscape, lr_find)
-    for verb in (compare, bench, tune, recommend, train, watch, report, doctor, *asking):
+    for verb in (compare, bench, tune, recommend, tasks, train, watch, report, doctor, *asking):
         app.command(verb.__name__.strip("_").replace("_", "-"))(guarded(verb))
 
 

@@ -12,6 +12,7 @@ from steepest.core.records import plain, read_json, write_bytes
 from steepest.report.batchnorm import batchnorm_page
 from steepest.report.landscape import landscape_page, path_page
 from steepest.report.range_page import range_page
+from steepest.report.tasks_page import tasks_page
 
 PAGES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "landscape": landscape_page,
@@ -20,6 +21,7 @@ PAGES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "path": path_page,
     "lr-find": range_page,
     "batchnorm": batchnorm_page,
+    "tasks": tasks_page,
 }
 """Which page belongs to which kind of record."""
 FORMATS = (".html", ".json", ".png", ".gif")
@@ -61,6 +63,6 @@ def _record(picture: Any) -> dict[str, Any]:
     found = picture if isinstance(picture, Mapping) else getattr(picture, "record", None)
     if not isinstance(found, Mapping):
         raise RecordError(
-            f"a {type(picture).__name__} is no picture. Give what landscape, lr_find or explain_batchnorm returned."
+            f"a {type(picture).__name__} is no picture. Give what landscape, lr_find, advise or explain_batchnorm returned."
         )
     return dict(found)

@@ -148,28 +148,28 @@ class Clients:
             steps: So many steps instead, over as many passes as they take.
         """
         batch = min(batch, int(self.sizes.max()))
-        per = np.array([-(-self.used(c, batch) // batch) for c in clients])
+        used = np.array([self.used(c, batch) for c in clients])
+        per = -(-used // batch)
         lengths = per * epochs if steps is None else np.full(len(per), steps)
-        longest = int(lengths.max())
-        rows = torch.zeros(len(clients), longest * batch, dtype=torch.long)
-        counts = torch.zeros(len(clients), longest, dtype=torch.long)
-        for place, client in enumerate(clients):
-            own, n, at = self.train[client], self.used(client, batch), 0
-            for epoch in range(-(-int(lengths[place]) // int(per[place]))):
-                order = own[torch.randperm(len(own), generator=generator(self.seed, "order", int(client), turn, epoch))]
-                taken = min(int(per[place]), int(lengths[place]) - at)
-                flat = rows[place, at * batch : (at + taken) * batch]
-                given = min(n, taken * batch)
-                flat[:given] = order[:given]
-                full, rest = divmod(given, batch)
-                counts[place, at : at + full] = batch
-                if rest:
-                    counts[place, at + full] = rest
-                    flat[given:] = flat[full * batch]  # filled up with the first row of that batch
-                at += taken
-            if at < longest:  # what a client computes after its last step is thrown away
-                rows[place, at * batch :] = rows[place, :batch].repeat(longest - at)
-        return Work(np.asarray(clients, dtype=np.int64), rows.view(len(clients), longest, batch), counts)
+        rows = np.full((len(clients), int(lengths.max()), batch), -1, dtype=np.int64)
+        counts = np.zeros(rows.shape[:2], dtype=np.int64)
+        own = torch.cat([self.train[c] for c in clients]).numpy()
+        sizes = self.sizes[list(clients)]
+        who = np.repeat(np.arange(len(clients)), sizes)
+        place = np.arange(len(own)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        for epoch in range(int((-(-lengths // per)).max())):
+            drawn = torch.rand(
+                self.partition.of, generator=generator(self.seed, "order", turn, epoch), dtype=torch.float64
+            )
+            shuffled = own[np.lexsort((drawn.numpy()[own], who))]  # each client's rows by their numbers
+            step = epoch * per[who] + place // batch
+            taken = (place < used[who]) & (step < lengths[who])
+            where = who[taken], step[taken]
+            rows[(*where, place[taken] % batch)] = shuffled[taken]
+            np.add.at(counts, where, 1)
+        rows = np.where(rows < 0, rows[:, :, :1], rows)  # filled up with the first row of a batch
+        rows = np.where(rows < 0, rows[:, :1], rows)  # what a client computes after its last step is thrown away
+        return Work(np.asarray(clients, dtype=np.int64), torch.from_numpy(rows), torch.from_numpy(counts))
 
     def batch(self, work: Work, place: int, step: int) -> tuple[Tensor, ...]:
         """The batch of one client at one step, as it is: not filled up."""

@@ -143,6 +143,8 @@ class Bulyan(Aggregate):
     Args:
         faulty: f; below 1, which share.
 
+    The last of those that Krum chooses may have one score, two that are each other's nearest; the first is then taken.
+
     Source: El Mhamdi, Guerraoui and Rouault 2018, arXiv:1802.07927, section 4.
     """
 
@@ -176,15 +178,16 @@ class Rfa(Aggregate):
         steps: How often.
         nu: :math:`\nu`, in units of a weight.
 
-    Differs from: the paper, which takes 3 steps; here 8, for with 3 the mean from which it starts is still seen.
+    Differs from: the paper, which begins at the mean: an update that is far enough away is then still seen after a few
+    steps. Here :math:`v` begins at the median of each entry.
     Source: Pillutla, Kakade and Harchaoui 2019, arXiv:1912.13445, Algorithm 2.
     """
 
-    steps: int = hyper(8, "[1, inf)", whole=True)
+    steps: int = hyper(3, "[1, inf)", whole=True)
     nu: float = hyper(1e-6, "(0, inf)")
 
     def __call__(self, x: Tensor, weights: Tensor, memory: Memory) -> Tensor:
-        v = mean(x, weights)
+        v = trimmed_mean(x, (len(x) - 1) // 2)
         for _ in range(self.steps):
             beta = weights.double() / (x - v).norm(dim=1).clamp(min=self.nu)
             v = mean(x, beta / beta.sum())

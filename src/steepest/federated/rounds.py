@@ -74,7 +74,7 @@ class Rounds:
             stop = stack.enter_context(Stop())
             bar = stack.enter_context(Bar(progress, f"{self.task.name}, {self.record['label']}", self.rounds))
             problem = None
-            if self.turn == 0:
+            if not self.validation:
                 self._evaluate()
                 self._checkpoint()
             while self.turn < self.rounds and not stop.asked and problem is None:
@@ -110,7 +110,8 @@ class Rounds:
         self.down = Downlink(self.settings.down, self.vectors, seed)
         self.kept = {name: torch.zeros(size, dtype=torch.float64) for name in self.method.vectors}
         self.memory = Memory()
-        self.measure = Measure(self.task, self.clients, sorted(self.liars))
+        honest = [c for c in self.clients.able if c not in self.liars]
+        self.measure = Measure(self.task, self.clients, sorted(self.liars) if honest else ())
 
     def _poisoned(self) -> Any:
         """The clients, with what liars make of their labels."""
@@ -356,16 +357,21 @@ class Rounds:
         elif self.lines is not None:
             self.lines.append(line)
 
-    def _evaluate(self) -> float:
-        model, task = self.server.model, self.task
-        with self.server.optimizer.evaluating():
-            self.validation = task.evaluate(model)
-            self.by_client = self.measure(model)
-        self._line("eval", split="validation", **self.validation)
-        found = {"global": self.by_client[task.metric]}
+    def _look(self) -> None:
+        """Measure the clients, by the global model and by their own where they have some."""
+        self.by_client = self.measure(self.server.model)
         if self.method.personal:
             rows = {name: self.stores[name].read(self.measure.who) for name in self.method.rows}
-            self.own = self.measure(model, self.method.own(rows, self.server.weights()))
+            self.own = self.measure(self.server.model, self.method.own(rows, self.server.weights()))
+
+    def _evaluate(self) -> float:
+        task = self.task
+        with self.server.optimizer.evaluating():
+            self.validation = task.evaluate(self.server.model)
+            self._look()
+        self._line("eval", split="validation", **self.validation)
+        found = {"global": self.by_client[task.metric]}
+        if self.own:
             found["own"] = self.own[task.metric]
         spreads = {which: spread(values, task.goal) for which, values in found.items()}
         said = {f"{which}_{name}": value for which, own in spreads.items() for name, value in own.items()}
@@ -386,6 +392,9 @@ class Rounds:
 
     def _finish(self, problem: str | None) -> Federated:
         task, test, message = self.task, None, ""
+        if not self.by_client:  # killed after the last measurement
+            with self.server.optimizer.evaluating():
+                self._look()
         if problem is None and self.turn == self.rounds and not math.isfinite(self.validation[task.metric]):
             problem = f"validation {task.metric} was not finite at the end, round {self.turn}"
         if problem is not None:

@@ -23,6 +23,8 @@ steepest tune digits-cnn -s adamw -s "sgd(lr=log(1e-3, 1), momentum=0.9) | cosin
 
 steepest recommend digits-cnn --budget 5m
 
+steepest federate digits-mlp --method fedavg --method scaffold --clients 100 --sample 10
+
 steepest train digits-cnn -s cnn --out runs/one ; steepest train --resume runs/one
 
 steepest lr-find digits-mlp -s "adamw" ; steepest landscape rosenbrock -s "adam(lr=0.1)" -s "sgd(lr=1e-3)"
@@ -66,6 +68,7 @@ def _register() -> None:
     from steepest.cli.bench import bench
     from steepest.cli.compare import compare
     from steepest.cli.doctor import doctor
+    from steepest.cli.federate import federate
     from steepest.cli.landscape import landscape
     from steepest.cli.list import list_
     from steepest.cli.lr_find import lr_find
@@ -79,7 +82,7 @@ def _register() -> None:
     from steepest.cli.watch import watch
 
     asking = (list_, show, plot_schedule, landscape, lr_find)
-    for verb in (compare, bench, tune, recommend, tasks, train, watch, report, doctor, *asking):
+    for verb in (compare, bench, tune, federate, recommend, tasks, train, watch, report, doctor, *asking):
         app.command(verb.__name__.strip("_").replace("_", "-"))(guarded(verb))
 
 

@@ -69,6 +69,7 @@ def _register() -> None:
     from steepest.cli.compare import compare
     from steepest.cli.doctor import doctor
     from steepest.cli.federate import federate
+    from steepest.cli.graph import graph
     from steepest.cli.landscape import landscape
     from steepest.cli.list import list_
     from steepest.cli.lr_find import lr_find
@@ -81,7 +82,7 @@ def _register() -> None:
     from steepest.cli.tune import tune
     from steepest.cli.watch import watch
 
-    asking = (list_, show, plot_schedule, landscape, lr_find)
+    asking = (list_, show, plot_schedule, landscape, graph, lr_find)
     for verb in (compare, bench, tune, federate, recommend, tasks, train, watch, report, doctor, *asking):
         app.command(verb.__name__.strip("_").replace("_", "-"))(guarded(verb))
 

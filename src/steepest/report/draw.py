@@ -11,6 +11,7 @@ from steepest.core.errors import RecordError, did_you_mean
 from steepest.core.records import plain, read_json, write_bytes
 from steepest.report.batchnorm import batchnorm_page
 from steepest.report.landscape import landscape_page, path_page
+from steepest.report.neurons_page import neurons_page
 from steepest.report.range_page import range_page
 from steepest.report.tasks_page import tasks_page
 
@@ -21,6 +22,7 @@ PAGES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "path": path_page,
     "lr-find": range_page,
     "batchnorm": batchnorm_page,
+    "neurons": neurons_page,
     "tasks": tasks_page,
 }
 """Which page belongs to which kind of record."""

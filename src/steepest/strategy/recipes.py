@@ -13,6 +13,7 @@ from steepest.strategy.pieces import (
     adamw,
     clip_norm,
     cosine,
+    decay_only,
     lion,
     nadamw,
     noam_decay,
@@ -80,6 +81,22 @@ def transformer(lr: float = 1e-3, warmup: Duration = 0.05, weight_decay: float =
     adamw(lr=0.0003, betas=(0.9, 0.98)) | warmup_cosine() | clip_norm()
     """
     return adamw(lr, betas=(0.9, 0.98), weight_decay=weight_decay) | warmup_cosine(warmup) | clip_norm(clip)
+
+
+@piece("recipe")
+def gnn(lr: float = 0.01, weight_decay: float = 5e-4) -> Strategy:
+    """Graph networks on few labels: Adam at a constant rate, an L2 penalty on the first layer alone.
+
+    Args:
+        lr: Learning rate.
+        weight_decay: L2 penalty on the first layer's weights.
+
+    Source: Kipf and Welling 2016, arXiv:1609.02907, section 5.2; a tenth of the labels or fewer, 200 steps.
+
+    >>> gnn().build()
+    adam(lr=0.01, weight_decay=0.0005) | decay_only('layer 0')
+    """
+    return adam(lr, weight_decay=weight_decay) | decay_only("layer 0")
 
 
 @piece("recipe")

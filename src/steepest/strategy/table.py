@@ -63,7 +63,7 @@ def names(role: Role) -> list[str]:
     """The names of one role, sorted.
 
     >>> names("groups")
-    ['decay_all', 'layer_decay', 'rates']
+    ['decay_all', 'decay_only', 'layer_decay', 'rates']
     """
     return [name for name, kind in table().items() if kind.role == role]
 

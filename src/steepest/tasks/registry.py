@@ -2,6 +2,9 @@
 
 ``@builtin("digits-mlp")`` above a function that returns a Task makes it a built-in task. Functions are found by
 walking the package and called when they are loaded, so a task costs nothing, and needs no data library, until then.
+
+A room with a guest of its own may keep its tasks itself, in a package called ``tasks``: every such package is walked too.
+So the guest stays in its room, and this one, which lies below, need not know which rooms there are.
 """
 
 from __future__ import annotations
@@ -11,11 +14,13 @@ import importlib
 import importlib.util
 import inspect
 import os
+import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -67,14 +72,25 @@ def builtin(name: str) -> Callable[[Callable[..., Task]], Builtin]:
 
 
 def catalogue(*packages: ModuleType) -> dict[str, Builtin]:
-    """Every built-in task that the packages define (default: ``steepest.tasks``), by name."""
+    """Every built-in task that the packages define (default: each room's ``tasks``), by name."""
     found = {}
-    for package in packages or (importlib.import_module("steepest.tasks"),):
+    for package in packages or homes():
         for module in modules(package):
             for value in vars(module).values():
                 if isinstance(value, Builtin) and value.function.__module__ == module.__name__:
                     found[value.name] = value
     return dict(sorted(found.items()))
+
+
+def homes() -> list[ModuleType]:
+    """The packages with built-in tasks: this one, and those called ``tasks`` in other rooms.
+
+    >>> [home.__name__ for home in homes()]
+    ['steepest.tasks', 'steepest.graph.tasks']
+    """
+    above = Path(__file__).parents[1]
+    rooms = [room.name for room in pkgutil.iter_modules([str(above)]) if (above / room.name / "tasks").is_dir()]
+    return [importlib.import_module(f"steepest{room}.tasks") for room in ("", *(f".{room}" for room in rooms))]
 
 
 def names() -> list[str]:

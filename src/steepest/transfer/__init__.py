@@ -1,5 +1,6 @@
 """Transfer: a model that was trained on something else. One idea, one file."""
 
+from steepest.transfer.decay_only import decay_only as decay_only
 from steepest.transfer.freezing import Freezing as Freezing
 from steepest.transfer.freezing import release as release
 from steepest.transfer.head_first import head_first as head_first

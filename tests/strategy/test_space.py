@@ -81,6 +81,11 @@ def test_at_is_monotone(dimension: Range, u: float, v: float) -> None:
     assert (dimension.at(u) <= dimension.at(v)) or u > v
 
 
+@pytest.mark.parametrize("dimension", [Range(1000.0, 1001.0), Range(100.0, 100.5, "log"), Range(-5e6, -5e6 + 1)])
+def test_a_range_that_is_narrow_beside_its_ends_is_no_pair_of_values(dimension: Range) -> None:
+    assert len({dimension.at(i / 99) for i in range(100)}) == 100
+
+
 def test_a_log_range_gives_every_decade_alike_and_a_momentum_every_horizon() -> None:
     rate, momentum = log(1e-4, 1e-1), near_one(0.0, 0.99)
     assert [rate.at(i / 3) for i in range(4)] == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1])

@@ -45,6 +45,10 @@ def study_of(name, direction="minimize", **options):
     return optuna.create_study(direction=direction, sampler=as_optuna(name), **options)
 
 
+def journal(folder):
+    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "s.journal")))
+
+
 def bowl(trial):
     return (trial.suggest_float("x", -5, 5) - 2) ** 2 + (trial.suggest_float("y", -5, 5) + 1) ** 2
 
@@ -58,18 +62,20 @@ def silent():
 
 
 def test_it_learns_and_large_values_can_be_the_good_ones():
+    def line(trial):
+        return (trial.suggest_float("x", -5, 5) - 2) ** 2
+
     low, high = study_of("gp"), study_of("gp", "maximize")
-    low.optimize(bowl, n_trials=22)
-    high.optimize(lambda trial: -bowl(trial), n_trials=22)
+    low.optimize(line, n_trials=12)
+    high.optimize(lambda trial: -line(trial), n_trials=12)
     assert low.best_value < 0.01 and high.best_value == -low.best_value
     assert [t.params for t in low.trials] == [t.params for t in high.trials]
 
 
 def test_a_study_that_is_loaded_again_goes_on_with_other_points(tmp_path):
-    where = f"sqlite:///{tmp_path}/s.db"
     parts = []
     for _ in range(2):
-        study = study_of("sobol", storage=where, study_name="s", load_if_exists=True)
+        study = study_of("sobol", storage=journal(tmp_path), study_name="s", load_if_exists=True)
         study.optimize(bowl, n_trials=4)
         parts = [t.params["x"] for t in study.trials]
     whole = study_of("sobol")
@@ -78,13 +84,12 @@ def test_a_study_that_is_loaded_again_goes_on_with_other_points(tmp_path):
 
 
 def test_generations_of_an_evolution_are_kept_with_the_trials(tmp_path):
-    where = f"sqlite:///{tmp_path}/s.db"
-    study = study_of("cmaes", storage=where, study_name="s")
-    study.optimize(bowl, n_trials=12)
-    study = study_of("cmaes", storage=where, study_name="s", load_if_exists=True)
-    study.optimize(bowl, n_trials=12)
+    study = study_of("cmaes", storage=journal(tmp_path), study_name="s")
+    study.optimize(bowl, n_trials=14)
+    study = study_of("cmaes", storage=journal(tmp_path), study_name="s", load_if_exists=True)
+    study.optimize(bowl, n_trials=14)
     whole = study_of("cmaes")
-    whole.optimize(bowl, n_trials=24)
+    whole.optimize(bowl, n_trials=28)
     assert [t.params for t in study.trials] == [t.params for t in whole.trials]
 
 

@@ -64,17 +64,23 @@ def some_value(point, i):
 @pytest.mark.parametrize("box", BOXES.values(), ids=BOXES.keys())
 @pytest.mark.parametrize("name", NAMES)
 def test_points_lie_in_the_box_and_the_same_question_has_the_same_answer(name, box):
-    trials = history(box, name, 11, some_value)
+    long = {"gp": 8, "auto": 8, "cmaes": 18}.get(name, 12)  # beyond the points that each begins with
+    trials = history(box, name, long, some_value)
     for t in trials:
         assert box.complete(t.point) == t.point
-    for n in (0, 5, 10):
+    for n in (0, 5, long - 1):
         again = sampler(name).ask(box, trials[:n], seed_of(0, n))
         assert (again.point, again.notes) == (trials[n].point, trials[n].notes)
 
 
+def origin(name):
+    """Who proposed the trials: the sampler itself where it leaves notes on them, else whoever is quick."""
+    return name if name in ("cmaes", "evolution", "nsga2") else "sobol"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_running_and_lost_trials_are_no_obstacle(name):
-    trials = history(NUMBERS, name, 12, lambda p, i: math.nan if i % 3 else 1.0 / (1 + i))
+    trials = history(NUMBERS, origin(name), 20, lambda p, i: math.nan if i % 3 else 1.0 / (1 + i))
     trials[4] = Trial(4, 4, (Leg(4, 4, trials[4].point, status="failed", notes=trials[4].notes),))
     trials[7] = Trial(7, 7, (Leg(7, 7, trials[7].point, notes=trials[7].notes),))
     trials[8] = Trial(8, 8, (Leg(8, 8, trials[8].point, status="lost", notes=trials[8].notes),))
@@ -83,7 +89,7 @@ def test_running_and_lost_trials_are_no_obstacle(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_but_lost_trials_is_no_obstacle(name):
-    trials = history(NUMBERS, name, 12, lambda p, i: math.nan)
+    trials = history(NUMBERS, origin(name), 20, lambda p, i: math.nan)
     assert NUMBERS.complete(sampler(name).ask(NUMBERS, trials, 3).point)
 
 
@@ -98,7 +104,7 @@ def test_points_of_another_origin_are_no_obstacle(name):
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in ("cmaes", "evolution")])
 def test_two_objectives(name):
-    trials = history(NUMBERS, name, 9, lambda p, i: (p["warmup"], 1 - p["warmup"]), objectives=2)
+    trials = history(NUMBERS, name, 8, lambda p, i: (p["warmup"], 1 - p["warmup"]), objectives=2)
     assert len({str(t.point) for t in trials}) > 6
 
 

@@ -62,7 +62,7 @@ class Range:
             return self.high if u else self.low
         a, b = self._on(self.low), self._on(self.high)
         x = self._off(a + u * (b - a))
-        x = 1 - _rounded(1 - x) if self.scale == "near_one" else _rounded(x)
+        x = 1 - _rounded(1 - x, self._digits) if self.scale == "near_one" else _rounded(x, self._digits)
         return min(max(round(x, 12), self.low), self.high)
 
     def place(self, x: float) -> float:
@@ -90,6 +90,13 @@ class Range:
         if self.whole:
             x = math.floor(x) if end == "low" else math.ceil(x)
         return replace(self, low=x) if end == "low" else replace(self, high=x)
+
+    @property
+    def _digits(self) -> int:
+        """More of them where all numbers of the range begin alike: ``(1000, 1001)``."""
+        low, high = (1 - self.high, 1 - self.low) if self.scale == "near_one" else (self.low, self.high)
+        alike = max(abs(low), abs(high)) / (high - low)
+        return DIGITS + int(math.log10(alike)) if alike >= 100 else DIGITS
 
     def _on(self, x: float) -> float:
         """Onto the scale on which draws are even."""

@@ -72,7 +72,8 @@ class Minimum:
         said += f", of {len(self.trials)} trial{'s' * (len(self.trials) != 1)}"
         if self.failures:
             reason, times = Counter(self.failures.values()).most_common(1)[0]
-            said += f"; {len(self.failures)} of no use ({times} times {reason})"
+            often = "" if times == len(self.failures) else f"{times} times "
+            said += f"; {len(self.failures)} of no use ({often}{reason})"
         return said + ("; stopped" if self.stopped else "")
 
     @property

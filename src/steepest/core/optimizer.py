@@ -15,6 +15,7 @@ from torch import Tensor
 from steepest.core import curvature, several
 from steepest.core import state_dict as states
 from steepest.core.chain import Chain, chain
+from steepest.core.compiler import unmarked
 from steepest.core.entry import Bucket, Entry
 from steepest.core.errors import NonFiniteError, did_you_mean
 from steepest.core.evaluation import averaged, swapped
@@ -145,7 +146,7 @@ class Optimizer(torch.optim.Optimizer):
                 raise TypeError(f"{method} takes no argument {name!r} in a group. {did_you_mean(name, known - LABELS)}")
         param_group = {**likewise(self, method, param_group), **param_group}
         param_group["params"] = once(named_alike(self, param_group["params"]))
-        super().add_param_group(param_group)
+        unmarked(torch.optim.Optimizer.add_param_group)(self, param_group)
         try:
             given = {id(p) for p in self.param_groups[-1]["params"]}
             named = [(name, p) for name, p in self.named_parameters() if id(p) in given]
@@ -157,6 +158,10 @@ class Optimizer(torch.optim.Optimizer):
             self.param_groups.pop()
             raise
         self._reminded, self._curved = False, None
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, as torch's."""
+        unmarked(torch.optim.Optimizer.zero_grad)(self, set_to_none)
 
     def _owners(self, method: str, links: Chain) -> list[str]:
         """For each link of a chain the piece that it comes from."""
@@ -354,7 +359,7 @@ class Optimizer(torch.optim.Optimizer):
             )
         hooks, self._optimizer_state_dict_post_hooks = self._optimizer_state_dict_post_hooks, OrderedDict()
         try:
-            own = super().state_dict()
+            own = unmarked(torch.optim.Optimizer.state_dict)(self)
         finally:
             self._optimizer_state_dict_post_hooks = hooks
         own["state"] = {i: states.outward(s) for i, s in own["state"].items()}

@@ -96,13 +96,17 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 Fresh = tuple[subprocess.CompletedProcess[str], Path]
 
 STEP = """
+import sys
 import torch
 from steepest.optim import AdamW
 torch.manual_seed(0)
 for _ in range(2):
     p = torch.nn.Parameter(torch.randn(1000)); p.grad = torch.randn(1000)
     opt = AdamW([p], clip_norm=1.0); opt.step(); opt.step()
+opt.state_dict()
+opt.zero_grad()
 print(p.double().sum().item())
+print("compiler imported" if "torch._dynamo" in sys.modules else "no compiler")
 """
 
 
@@ -111,6 +115,11 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
     """Two steps in a process of their own, and the folder where their kernels are kept."""
     cache = tmp_path_factory.mktemp("kernels")
     return run(STEP, STEEPEST_CACHE=str(cache)), cache
+
+
+def test_training_does_not_import_the_compiler_of_torch(fresh: Fresh) -> None:
+    """It would take two seconds of every process; a whole step takes milliseconds."""
+    assert fresh[0].stdout.endswith("no compiler\n")
 
 
 def test_without_a_compiler_there_is_one_warning_and_the_same_result(fresh: Fresh) -> None:

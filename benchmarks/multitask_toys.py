@@ -1,9 +1,10 @@
 """The two losses of CAGrad and the scaled ones of Nash-MTL: which methods reach the Pareto set, with pictures.
 
-    python benchmarks/multitask_toys.py [--out benchmarks/results/multitask_toys.json] [--pictures docs]
+    python benchmarks/multitask_toys.py [--work FOLDER] [--out benchmarks/results/multitask_toys.json] [--pictures docs]
 
 Adam from three starts, 5000 steps of 0.02 (the papers: 100 000 of 0.001); each way is a real run in float64. The
-pictures show the mean of the losses, darker where it is higher, the ways, and the Pareto set as a thick line.
+pictures show the mean of the losses, darker where it is higher, the ways, and the Pareto set as a thick line. A folder
+given by --work is gone on with.
 """
 
 from __future__ import annotations
@@ -69,6 +70,17 @@ def walk(method: Method, scale: float) -> list[list[tuple[float, float]]]:
     return ways
 
 
+def kept_walk(method: Method, scale: float, place: Path | None) -> list[list[tuple[float, float]]]:
+    """The ways, from a file where they are there."""
+    if place is None or not place.exists():
+        ways = walk(method, scale)
+        if place is not None:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(json.dumps(ways))
+        return ways
+    return [[(a, b) for a, b in way] for way in json.loads(place.read_text())]
+
+
 def reached(end: tuple[float, float]) -> bool:
     """At the bottom, between the two minima."""
     return abs(end[1] + 8.36) < 0.6 and abs(end[0]) <= 7.2
@@ -120,6 +132,7 @@ def draw(found: dict[str, Any], scale: float, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, help="keep each way here")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--pictures", type=Path)
     options = parser.parse_args()
@@ -128,7 +141,7 @@ def main() -> None:
     for name, scale in TOYS.items():
         found = {}
         for label, method in METHODS.items():
-            ways = walk(method, scale)
+            ways = kept_walk(method, scale, options.work and options.work / f"{name}-{label}.json")
             ends = [way[-1] for way in ways]
             found[label] = {"ways": ways, "ends": ends, "reached": list(map(reached, ends))}
             said = ", ".join(f"({a:+.2f}, {b:+.2f}){'' if reached((a, b)) else ' not there'}" for a, b in ends)

@@ -10,9 +10,10 @@ from typing import Any
 from steepest.advisor.balanced import BALANCED, balanced
 from steepest.compare import compare
 from steepest.compare.plan import run_folder
+from steepest.compare.scoring import STUDY
 from steepest.compare.statistics import holm, paired
 from steepest.compare.statistics.paired import interval
-from steepest.core.records import read_result
+from steepest.core.records import read_json, read_result
 from steepest.strategy.dimension import log
 from steepest.strategy.space import Space, space
 from steepest.strategy.text import parse
@@ -61,7 +62,12 @@ def trial(
     for name in competing:
         found = [read_result(run_folder(board.folder, judged.name, f"{name}, tuned", seed)) for seed in range(seeds)]
         measured[name] = [dict(r) for r in found if r is not None]
-    return compared(measured, judged.metric, {name: str(s) for name, s in competing.items()})
+    rows = compared(measured, judged.metric, {name: str(s) for name, s in competing.items()})
+    searches = read_json(board.folder / STUDY)["tasks"][judged.name]
+    for row in rows:
+        chosen = searches[f"{row['name']}, tuned"].get("chosen")
+        row["chosen"] = None if chosen is None else chosen["strategy"]
+    return rows
 
 
 def compared(measured: dict[str, list[dict[str, Any]]], metric: str, texts: dict[str, str]) -> list[dict[str, Any]]:

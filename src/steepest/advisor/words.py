@@ -29,7 +29,8 @@ def verdict(record: Mapping[str, Any], strategy: Strategy) -> dict[str, Any]:
     else:
         way, sentences = _paid(trial)
         said += sentences
-    recommended = str(parse(f"{strategy} | {PIECES[way]}"))
+    found = next((r.get("chosen") for r in trial if r["name"] == way), None)
+    recommended = found or str(parse(f"{strategy} | {PIECES[way]}"))
     return {"verdict": [s for s in said if s], "way": way, "recommended": recommended}
 
 
@@ -97,5 +98,5 @@ def _paid(trial: list[dict[str, Any]]) -> tuple[str, list[str]]:
         chosen, why = total, f", which {PIECES[plain['name']]} does not beat by more than luck"
     return chosen["name"], [
         f"Surgery does not pay: no way that compares gradients beats the best plain one by more than luck. Take "
-        f"{PIECES[chosen['name']]}{why}, and tune its learning rate."
+        f"{PIECES[chosen['name']]}{why}, with a tuned learning rate."
     ]

@@ -65,6 +65,7 @@ def _record(picture: Any) -> dict[str, Any]:
     found = picture if isinstance(picture, Mapping) else getattr(picture, "record", None)
     if not isinstance(found, Mapping):
         raise RecordError(
-            f"a {type(picture).__name__} is no picture. Give what landscape, lr_find, advise or explain_batchnorm returned."
+            f"a {type(picture).__name__} is no picture. Give what landscape, lr_find, advise or explain_batchnorm "
+            "returned."
         )
     return dict(found)

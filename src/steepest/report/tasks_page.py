@@ -9,7 +9,7 @@ from typing import Any
 
 from steepest.report.html import Html, element
 from steepest.report.standalone import standalone, still
-from steepest.report.style import colour, ink, symbol
+from steepest.report.style import SYMBOLS, colour, ink, symbol
 
 AGAINST, TOGETHER = "#D55E00", "#0072B2"
 SCALE = [[0, AGAINST], [0.25, "#EFAE80"], [0.5, "#F4F4F2"], [0.75, "#7FB6D8"], [1, TOGETHER]]
@@ -169,7 +169,7 @@ def tasks_page(record: Mapping[str, Any]) -> str:
             "p",
             f"A line for each affinity beyond {SHOWN:g}, as thick as it is large: blue and solid, both gradients point "
             "the same way; orange and dashed, against each other. Tasks of one cluster stand together and share "
-            "colour, symbol and letter.",
+            f"colour, symbol and letter.{'' if data['graph']['data'][1:] else ' Here no affinity is beyond it.'}",
             class_="end",
         ),
         element("div", id="heat", class_="plot square", role="img", aria_label=_alt(record)),
@@ -350,10 +350,11 @@ def _heat(record: Mapping[str, Any]) -> dict[str, Any]:
         "colorbar": {"title": {"text": "affinity"}, "thickness": 12, "len": 0.8, "tickvals": [-1, -0.5, 0, 0.5, 1]},
         "hovertemplate": "%{y} and %{x}: %{z:.2f}<extra></extra>",
     }
-    axis = {"type": "category", "ticks": "", "showline": False, "showgrid": False}
+    small = {"tickfont": {"size": 9}} if len(shown) > FEW else {}
+    axis = {"type": "category", "ticks": "", "showline": False, "showgrid": False, "dtick": 1, **small}
     layout = {
         "margin": {"l": 20, "r": 8, "t": 10, "b": 20},
-        "xaxis": {**axis, "tickangle": -60 if len(shown) > 4 else 0},
+        "xaxis": {**axis, "tickangle": -60 if sum(map(len, shown)) > 18 else 0},
         "yaxis": {**axis, "autorange": "reversed"},
         "annotations": notes,
     }
@@ -382,7 +383,7 @@ def _arms(record: Mapping[str, Any]) -> dict[str, Any]:
                     "width": 5,
                     "color": colour(kind),
                 },
-                "marker": {"color": colour(kind), "symbol": symbol(kind), "size": 10},
+                "marker": {"color": colour(kind), "symbol": SYMBOLS[kind], "size": 10},
                 "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",
             }
         )

@@ -1,4 +1,9 @@
-"""Graphs: training graph networks, and networks seen as graphs of neurons. torch_geometric is a guest here alone."""
+"""Graphs: training graph networks, and networks seen as graphs of neurons. torch_geometric is a guest here alone.
+
+The tasks are found by the registry of tasks, which lies below and walks every room's ``tasks``. What a strategy's text
+may name (``decay_only``, the recipe ``gnn``) lies below ``strategy``, for it needs no guest: the text form must not
+depend on what is installed.
+"""
 
 from steepest.graph.adjacency import Adjacency as Adjacency
 from steepest.graph.adjacency import GraphError as GraphError

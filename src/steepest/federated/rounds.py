@@ -233,7 +233,7 @@ class Rounds:
         begin = (base if start is None else start).to(self.vectors.dtype)
         found = self.engine.train(work, t, begin, buffers, pull)
         self.evaluations += int(found.steps.sum())
-        deltas = found.weights.double() - begin.double()
+        deltas = found.weights.double().sub_(begin)
         away = (t - self.last[clients]).tolist()
         arrived, received = self.up.send(clients, deltas, t, away)
         self.traffic.up += received + len(clients) * (_bytes(buffers) + self._extra())
@@ -341,11 +341,11 @@ class Rounds:
 
     def _notes(self, view: Round, update: Tensor) -> None:
         """What the round knows of itself."""
-        lengths = view.deltas.square().sum(1)
+        lengths = torch.linalg.vector_norm(view.deltas, dim=1)
         together = mean(view.deltas, view.weights).square().sum()
-        whole = float((view.weights * lengths).sum())
+        whole = float((view.weights * lengths.square()).sum())
         view.notes["update_norm"] = float(update.norm())
-        view.notes["client_norm"] = float((view.weights * lengths.sqrt()).sum())
+        view.notes["client_norm"] = float((view.weights * lengths).sum())
         view.notes["drift"] = 1 - float(together) / whole if whole > 0 else 0.0
 
     # -------------------------------------------------------------------------------------------------------- measuring

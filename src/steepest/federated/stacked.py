@@ -152,6 +152,8 @@ class Stacked:
         except NotAlike as error:
             raise Unstackable(f"the strategy cannot be stacked ({error})") from None
         self._pulled: dict[str, Tensor] = {}
+        self._last = torch.empty(self.size, self.vectors.size, dtype=self.vectors.dtype)
+        self._parts = self.vectors.views(self._last)
         self._try(batch)
 
     def _try(self, batch: int) -> None:
@@ -229,14 +231,15 @@ class Stacked:
             ready = torch.nonzero(lengths[: len(block)] == step + 1).flatten()
             if len(ready):  # sorted: they stand side by side
                 rows = slice(int(ready[0]), int(ready[-1]) + 1)
-                for name, place in self.vectors.places.items():
-                    weights[block[rows], place] = self.stack.params[name][rows].flatten(1)
+                for name, part in self._parts.items():
+                    part[rows] = self.stack.params[name][rows]
                 for name, end in ends.items():
                     end[block[rows]] = self.stack.buffers[name][rows]
                 steps[block[rows]] = torch.from_numpy(self.crowd.taken[rows].copy())
                 losses[block[rows]] = total[rows] / (step + 1)
                 done += len(ready)
         assert done == len(block)
+        weights.index_copy_(0, block, self._last[: len(block)])
 
     def _batches(self, own: Work) -> tuple[list[Tensor], Tensor | None]:
         """All batches of the block, steps in front; and how many rows of each are a client's own, where it matters."""

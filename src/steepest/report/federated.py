@@ -7,7 +7,6 @@ import numpy as np
 from steepest.report.curves import Curve, rounded
 from steepest.report.data import Records, Run, Strategy, Task, mapping, number
 from steepest.report.figures.base import Figure, Trace, handle, markers
-from steepest.report.figures.inside import SCALE
 from steepest.report.figures.over_steps import over_steps
 from steepest.report.html import Html
 from steepest.report.ranking import ranked
@@ -143,7 +142,7 @@ def _dealt(records: Records, task: Task) -> Figure | None:
     words += f"; {empty} with nothing" if empty else ""
     caption = f"{words}. Seed {run.seed}: other seeds deal anew."
     names = [str(int(i)) for i in order]
-    axis = {"title": {"text": "client"}, "type": "category", "showticklabels": len(names) <= 24}
+    axis = {"title": {"text": "client"}, "type": "category", "showticklabels": len(names) <= 24, "ticks": ""}
     if isinstance(classes, list):
         counts = np.asarray(classes, dtype=np.float64)[order].T
         trace: Trace = {
@@ -151,7 +150,7 @@ def _dealt(records: Records, task: Task) -> Figure | None:
             "z": [rounded(row) for row in counts],
             "x": names,
             "y": [str(c) for c in range(len(counts))],
-            "colorscale": SCALE,
+            "colorscale": [[0, colour(0, 0.05)], [1, colour(0)]],
             "colorbar": {"title": {"text": "rows"}, "thickness": 10},
             "hovertemplate": "client %{x}, class %{y}: %{z} rows<extra></extra>",
         }

@@ -66,7 +66,8 @@ def main() -> None:
             values, tests = [r["loss"] for r in of[arm]], [r["test"] for r in of[arm]]
             mean, low, high = interval([a - b for a, b in zip(values, base, strict=True)])
             beside = "" if arm == "gnn" else f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
-            print(f"| `{task}` | `{text}` | {np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} "
+            shown = text.replace("|", "\\|")
+            print(f"| `{task}` | `{shown}` | {np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} "
                   f"| {np.mean(tests):.3f} | {beside} |")  # fmt: skip
     if options.out:
         found = {"machine": machine(), "versions": versions(), "seeds": options.seeds, "arms": ARMS, "runs": rows}

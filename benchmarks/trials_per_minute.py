@@ -83,12 +83,13 @@ def searched(name: str, trials: int, steps: int, **options: Any) -> dict[str, An
             progress=False, extend=False, **options,
         )  # fmt: skip
         results = [json.loads(p.read_text()) for p in Path(folder).glob("s/trials/*/*/*/result.json")]
+        tried = len(found.trials)
     values = [r["validation"]["loss"] for r in results if r["status"] == "finished"]
     return {
         "runs": len(results),
         "stacked": sum(r["executor"] == "stacked" for r in results),
         "best": min(values),
-        "tried": len(found.trials),
+        "tried": tried,
     }
 
 

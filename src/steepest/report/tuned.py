@@ -168,8 +168,9 @@ def arm_section(strategy: Strategy, tuning: Tuning, arm: Arm, grid: Grid) -> Chi
         ends = listed([f"{path} ({end} end)" for path, end in near])
         words.append(element("p", f"What was chosen lies next to an end of its range: {ends}.", class_="warning"))
     if not arm.importance:
-        why = "scikit-learn is missing" if tuning.answer is not None and len(arm.trials) >= 8 else None
-        why = why or ("there are too few trials" if tuning.answer is not None else "the study has not ended")
+        enough = sum(0 in t.repeats() for t in arm.trials) >= 8
+        why = "scikit-learn is missing" if enough else "there are too few trials of full length"
+        why = why if tuning.answer is not None else "the study has not ended"
         words.append(element("p", f"What mattered most is not known: {why}.", class_="facts"))
     whole = [contour_figure(tuning, arm), importance_figure(strategy, arm)]
     pairs = [(axis_figure(strategy, tuning, arm, d), isolation_figure(strategy, tuning, arm, d)) for d in arm.ordered()]

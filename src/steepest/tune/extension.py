@@ -55,7 +55,7 @@ class Extending:
         if len(done) >= sum(self._spent(legs) >= chance for chance in CHANCES):
             return None
         known = trials(legs)
-        if sum(math.isfinite(t.repeats().get(0, math.inf)) for t in known) < FEWEST:
+        if sum(t.value is not None and math.isfinite(t.value) for t in known) < FEWEST:
             return None
         winner = best(known)
         if winner is None or winner.point is None:

@@ -74,8 +74,8 @@ def population(
     every: int | None = None,
     method: Method = "pbt",
     paces: Sequence[int] = (1, 4),
-    quantile: float = 0.25,
-    resample: float = 0.25,
+    quantile: float = 0.2,
+    resample: float = 0.0,
     steps: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
@@ -96,11 +96,12 @@ def population(
             stay, and what is found multiplies them.
         members: How many.
         every: Steps in a generation; None: a tenth of the run.
-        method: ``"pbt"``: values are multiplied by 1.2 or 0.8, or drawn anew; ``"pb2"``: a Gaussian process chooses
+        method: ``"pbt"``: values are multiplied by 1.2 or 0.8; ``"pb2"``: a Gaussian process chooses
             them, for small populations; ``"mf-pbt"``: several populations at several paces, which is less greedy.
         paces: For ``"mf-pbt"``: each population's, in generations. The members are dealt evenly to them, in fours.
         quantile: For ``"pbt"`` and ``"pb2"``: the share that takes over, and the share that is taken over from.
-        resample: How often a value is drawn anew instead of changed a little.
+        resample: How often a value is drawn anew from its whole range instead of changed a little. With three values
+            and 0.25, as Ray Tune and syne-tune have it, more than half of the copies jump somewhere and are lost.
         steps: Length of the run; None: the task's own.
         seed: Of the search. The same arguments give the same result.
         out: Folder for what happened.

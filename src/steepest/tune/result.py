@@ -175,7 +175,7 @@ def front_words(study: Study) -> tuple[str | None, str]:
     ends = [f"{task.metric} {figure(r['value'])} for {figure(r['cost'])} {unit}" for r in (rows[0], rows[-1])]
     said = f"On {task.name} {len(rows)} setting{'s' * (len(rows) != 1)} cannot be beaten in both: "
     said += f"from {ends[0]} to {ends[1]}"
-    said += f"; {counted}. Which trials these are was seen on one seed; in brackets is what others show."
+    said += f"; {counted}. Which ones these are was seen on one seed; what they come to on others stands beside them."
     return rows[-1]["strategy"], said
 
 

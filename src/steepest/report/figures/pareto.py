@@ -80,6 +80,10 @@ def pareto_figure(records: Records, tuning: Tuning) -> Figure | None:
     )
 
 
+def _cost(tuning: Tuning, cost: float) -> str:
+    return f"{cost:,.0f}" if tuning.against == "steps" else shown(cost)
+
+
 def front_table(records: Records, tuning: Tuning) -> Html | None:
     """The front in numbers, with the strategies to paste."""
     by_label = {s.label: s for s in records.strategies}
@@ -94,7 +98,7 @@ def front_table(records: Records, tuning: Tuning) -> Html | None:
     rows = []
     for row in tuning.front:
         strategy = by_label.get(str(row.get("arm")))
-        if strategy is None:
+        if strategy is None or row.get("cost") is None:
             continue
         fresh = [v for v in row.get("fresh") or [] if v is not None]
         mean = sum(fresh) / len(fresh) if fresh else None
@@ -103,7 +107,7 @@ def front_table(records: Records, tuning: Tuning) -> Html | None:
             [
                 Cell(brief(strategy, element("code", str(row.get("strategy")))), strategy.label.lower()),
                 Cell(str(row.get("steps")), float(row.get("steps") or 0)),
-                Cell(shown(row.get("cost")), row.get("cost")),
+                Cell(_cost(tuning, float(row["cost"])), row["cost"]),
                 Cell(shown(row.get("value")), row.get("value")),
                 Cell(shown(mean), mean, said),
             ]

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 
 def test_it_answers_with_a_strategy_to_paste_and_goes_on_from_the_folder(
     steepest: Callable[..., Any], tmp_path: Path
@@ -57,6 +59,7 @@ def test_a_population_and_its_proof(steepest: Callable[..., Any], tmp_path: Path
     assert steepest("tune", "--resume", "out", "--budget", "9").exit_code == 2
 
 
+@pytest.mark.slow
 def test_by_gradient_and_its_proof(steepest: Callable[..., Any], tmp_path: Path) -> None:
     words = ["tune", "quadratic", "-s", "sgd(lr=1e-3) | cosine", "--by-gradient", "--rounds", "4", "--steps", "30"]
     done = steepest(*words, "--jobs", "1", "--out", "out")

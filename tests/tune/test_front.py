@@ -45,7 +45,7 @@ def test_the_members_of_the_front_run_again_on_the_same_seeds() -> None:
     assert Front(explore=4.0).next(trials) is not None and Front(explore=4.0).next(trials).trial is None  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("against", ["steps", "seconds"])
+@pytest.mark.parametrize("against", ["steps", pytest.param("seconds", marks=pytest.mark.slow)])
 def test_a_study_of_both(against: Any, tmp_path: Path) -> None:
     from steepest.report import render
 

@@ -209,10 +209,12 @@ def test_a_molecule_in_another_order_is_in_the_same_split() -> None:
 
 
 def test_a_short_run_finds_some_of_the_shape() -> None:
-    run = st.fit("molecules", "adamw(lr=3e-3) | cosine", steps=100, eval_every=100, progress=False)
-    assert run.validation["loss"] < 0.9
+    """All that composition says is taken away: a loss below 1 comes from the bonds."""
+    run = st.fit("molecules", "adamw(lr=3e-3) | cosine", steps=200, eval_every=200, progress=False)
+    assert run.validation["loss"] < 0.7
 
 
+@pytest.mark.slow  # torch_geometric is imported in each worker
 def test_compare_runs_them() -> None:
     board = st.compare(
         ["karate", "gcn-partition(nodes=600)"], ["gnn", "adamw(lr=0.01)"], seeds=2, steps=3, progress=False

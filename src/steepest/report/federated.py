@@ -208,7 +208,7 @@ def _line(strategy: Strategy, curve: Curve) -> Trace:
 def _far(data: list[Trace]) -> bool:
     """Whether one method sends so much less than another that a linear axis would hide it."""
     ends = [trace["x"][-1] for trace in data]
-    return max(ends) > 8 * min(ends)
+    return bool(max(ends) > 8 * min(ends))
 
 
 def _by_bytes(runs: list[Run], task: Task) -> Curve | None:

@@ -128,12 +128,12 @@ def import_graph_task(layer: str = "gcn") -> Task:
     Reason: a real graph with hubs and unequal classes, small enough to overfit.
     Source: the Python standard library of the running interpreter.
     """
-    layer = chosen(layer, Layer, "layer")
+    kind = chosen(layer, Layer, "layer")
     _, edges, y, digest = import_graph()
     train, validation, test = split_rows("import-graph", torch.arange(len(y)), y)
     return Task(
         name="import-graph",
-        model=functools.partial(network, layer),
+        model=functools.partial(network, kind),
         loss=cross_entropy,
         train=train,
         validation=validation,

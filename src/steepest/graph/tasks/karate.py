@@ -42,7 +42,7 @@ def karate(layer: str = "gcn") -> Task:
     Reason: the textbook example: two graph convolutions, four labels; too small to compare strategies on.
     Source: Kipf and Welling 2016, arXiv:1609.02907, appendix A; Zachary 1977, doi:10.1086/jar.33.4.3629752.
     """
-    layer = chosen(layer, Layer, "layer")
+    kind = chosen(layer, Layer, "layer")
     _, _, y, labelled = club()
     rest = [i for i in range(len(y)) if not labelled[i]]
     held = [split_of(f"karate/{i}", validation=0.5, test=0.5) for i in rest]
@@ -51,7 +51,7 @@ def karate(layer: str = "gcn") -> Task:
                         for which in ("validation", "test"))  # fmt: skip
     return Task(
         name="karate",
-        model=functools.partial(network, layer),
+        model=functools.partial(network, kind),
         loss=cross_entropy,
         train=(train, y[train]),
         validation=(validation, y[validation]),

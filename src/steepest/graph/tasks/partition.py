@@ -66,7 +66,7 @@ def gcn_partition(layer: str = "gcn", depth: int = 2, norm: str = "none", nodes:
     Source: Holland, Laskey and Leinhardt 1983, doi:10.1016/0378-8733(83)90021-7 (block model); Kipf and Welling 2016,
     arXiv:1609.02907 (network).
     """
-    layer, norm = chosen(layer, Layer, "layer"), chosen(norm, Norm, "norm")
+    kind, between = chosen(layer, Layer, "layer"), chosen(norm, Norm, "norm")
     if nodes < 600 or nodes % CLASSES or depth < 2:
         raise GraphError(f"gcn-partition needs depth >= 2 and nodes a multiple of {CLASSES}, >= 600; "
                          f"given depth={depth}, nodes={nodes}.")  # fmt: skip
@@ -75,7 +75,7 @@ def gcn_partition(layer: str = "gcn", depth: int = 2, norm: str = "none", nodes:
     kept = torch.tensor([fraction(f"gcn-partition/label/{i}") < LABELLED for i in rows.tolist()])
     return Task(
         name="gcn-partition",
-        model=functools.partial(network, nodes, layer, depth, norm),
+        model=functools.partial(network, nodes, kind, depth, between),
         loss=cross_entropy,
         train=(rows[kept], labels[kept]),
         validation=validation,

@@ -2,6 +2,9 @@
 
     python benchmarks/tune_evaluations.py [--seeds 20] [--minutes 5] [--out benchmarks/results/tune_evaluations.json]
 
+A seed of the first eight schemes takes half a minute of a processor, one of those with a Gaussian process and rungs a
+few minutes.
+
 The tables (benchmarks/curves.py) hold complete runs of 30, 60, 120 and 240 steps, with the loss at ten places of each,
 so that a search of hours is replayed in seconds. The goal of a table is the loss that the best of 200 random trials
 comes to, in the median over 1000 such searches, on the seed that all trials have. A scheme has reached it when a run
@@ -174,7 +177,7 @@ def theirs(table: Any, seed: int, wanted: float) -> float:
             done = state == optuna.trial.TrialState.COMPLETE
             study.tell(trial, value if done else None, state=state)
             if done and value <= wanted:
-                return spent
+                return float(spent)
     return CAP
 
 
@@ -224,7 +227,7 @@ def main() -> None:
         if not part.exists():
             if time.monotonic() - begun > 60 * given.minutes:
                 late = True
-                break
+                continue
             start = time.process_time()
             target = wanted[where]
             cost = theirs(table, seed, target) if name == PEER else ours(SCHEMES[name], table, seed, target)
@@ -238,7 +241,8 @@ def main() -> None:
     whole = len(wanted) and all(len(c) == len(wanted) for c in costs.values())
     for name in names:
         found = {where: interval(of) for where, of in costs[name].items()}
-        row: dict[str, Any] = {"scheme": name, "costs": costs[name]}
+        row: dict[str, Any] = {"scheme": name, "seeds": min(map(len, costs[name].values()), default=0)}
+        row["costs"] = costs[name]
         row["median"] = {where: list(f) for where, f in found.items()}
         row["unreached"] = sum(c >= CAP for of in costs[name].values() for c in of)
         if whole:
@@ -248,9 +252,7 @@ def main() -> None:
         print(f"{name:27}", *cells, [f"{x:.2f}" for x in row.get("ratio", ())], row["unreached"], flush=True)
     print(wanted, f"{spent:.0f} CPU-s")
     if given.out is not None:
-        write_json(
-            given.out, {**provenance(), "seeds": given.seeds, "goal": wanted, "cpu_seconds": round(spent), "rows": rows}
-        )
+        write_json(given.out, {**provenance(), "cap": CAP, "goal": wanted, "cpu_seconds": round(spent), "rows": rows})
 
 
 if __name__ == "__main__":

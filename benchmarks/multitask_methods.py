@@ -109,7 +109,7 @@ def run(job: Job, until: float) -> None:
     )
 
 
-def measure(name: str, work: Path, until: float) -> dict[str, Any]:
+def measure(name: str, work: Path, until: float, seeds: int) -> dict[str, Any]:
     """Search, then the final runs; the rows of the table."""
     task = load(name)
     m = len(task.losses)
@@ -125,7 +125,7 @@ def measure(name: str, work: Path, until: float) -> dict[str, Any]:
         for job in study.jobs():
             run(job, until)
         study.save()
-    for job in study.finals(range(SEEDS)):
+    for job in study.finals(range(seeds)):
         run(job, until)
     chosen = json.loads((folder / STUDY).read_text())["tasks"][task.name]
     return {
@@ -134,19 +134,21 @@ def measure(name: str, work: Path, until: float) -> dict[str, Any]:
         "steps": task.steps,
         "batch": task.batch_size,
         "trials": TRIALS,
-        "seeds": SEEDS,
-        "rows": rows(folder, task.name, list(spaces), chosen, list(task.losses)),
+        "seeds": seeds,
+        "rows": rows(folder, task.name, list(spaces), chosen, list(task.losses), seeds),
     }
 
 
-def rows(folder: Path, task: str, labels: list[str], chosen: Any, losses: list[str]) -> list[dict[str, Any]]:
+def rows(
+    folder: Path, task: str, labels: list[str], chosen: Any, losses: list[str], seeds: int
+) -> list[dict[str, Any]]:
     values, found = {}, {}
     for label in labels:
-        results = [read_result(run_folder(folder, task, label, seed)) for seed in range(SEEDS)]
+        results = [read_result(run_folder(folder, task, label, seed)) for seed in range(seeds)]
         found[label] = [r for r in results if r is not None]
         numbers = [r["validation"].get(BALANCED) if r["status"] == "finished" else None for r in found[label]]
         values[label] = [math.log(v) for v in numbers if v is not None and math.isfinite(v)]
-    whole = [label for label in labels if len(values[label]) == SEEDS]
+    whole = [label for label in labels if len(values[label]) == seeds]
     against = {label: paired(values[label], values["tuned sum"]) for label in whole if label != "tuned sum"}
     corrected = dict(zip(against, holm([d.p or 0.0 for d in against.values()]), strict=True))
     made = []
@@ -155,13 +157,13 @@ def rows(folder: Path, task: str, labels: list[str], chosen: Any, losses: list[s
             "label": label,
             "chosen": (chosen[label].get("chosen") or {}).get("strategy"),
             "near_edges": (chosen[label].get("chosen") or {}).get("near_edges"),
-            "lost": SEEDS - len(values[label]),
+            "lost": seeds - len(values[label]),
             "cpu_seconds": sum(r["cpu_seconds"] for r in found[label]) / len(found[label]),
         }
         if label in whole:
             low, high = interval(values[label])
-            row |= {"balanced": [math.exp(v) for v in (sum(values[label]) / SEEDS, low, high)]}
-            row["losses"] = {n: sum(r["validation"][n] for r in found[label]) / SEEDS for n in losses}
+            row |= {"balanced": [math.exp(v) for v in (sum(values[label]) / seeds, low, high)]}
+            row["losses"] = {n: sum(r["validation"][n] for r in found[label]) / seeds for n in losses}
         if label in against:
             d = against[label]
             assert d.low is not None and d.high is not None
@@ -173,7 +175,7 @@ def rows(folder: Path, task: str, labels: list[str], chosen: Any, losses: list[s
 def shown(row: dict[str, Any]) -> str:
     """A row for people."""
     if "balanced" not in row:
-        return f"  {row['label']:26} {row['lost']} of {SEEDS} runs lost"
+        return f"  {row['label']:26} {row['lost']} runs lost"
     said = ""
     if "against_sum" in row:
         mean, low, high = (100 * v for v in row["against_sum"])
@@ -190,6 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="the runs are kept here")
     parser.add_argument("--task", action="append", choices=SUITES["multitask"])
+    parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -198,7 +201,7 @@ def main() -> None:
     found = []
     for name in options.task or SUITES["multitask"]:
         try:
-            one = measure(name, options.work, until)
+            one = measure(name, options.work, until, options.seeds)
         except Late:
             print(f"{name}: not done yet; the same command goes on", flush=True)
             continue

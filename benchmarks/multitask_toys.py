@@ -1,6 +1,6 @@
 """The two losses of CAGrad and the scaled ones of Nash-MTL: which methods reach the Pareto set, with pictures.
 
-    python benchmarks/multitask_toys.py [--work FOLDER] [--out benchmarks/results/multitask_toys.json] [--pictures docs]
+    python benchmarks/multitask_toys.py [--toy NAME] [--work FOLDER] [--out FILE] [--pictures docs]
 
 Adam from three starts, 5000 steps of 0.02 (the papers: 100 000 of 0.001); each way is a real run in float64. The
 pictures show the mean of the losses, darker where it is higher, the ways, and the Pareto set as a thick line. A folder
@@ -30,11 +30,7 @@ METHODS: dict[str, Method] = {
     "PCGrad": M.PCGrad(),
     "CAGrad": M.CAGrad(),
     "UPGrad": M.UPGrad(),
-    "Nash-MTL": M.NashMTL(),
-    "log of each loss": M.LogSum(),
 }
-LOW = 30.0
-"""Added to the losses for their logarithms: they are negative on the toy."""
 BOX, SIZE, FINE = 10.5, 330, 2
 COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115))
 
@@ -59,8 +55,7 @@ def walk(method: Method, scale: float) -> list[list[tuple[float, float]]]:
     for t in range(1, STEPS + 1):
         f = toy(x, scale)
         rows = torch.stack([torch.autograd.grad(f[:, i].sum(), x, retain_graph=True)[0] for i in (0, 1)], 1)
-        losses = f.detach() + LOW if method.needs == "losses" else f.detach()
-        seen = M.Seen(losses=losses, gramian=rows @ rows.mT, t=t, draw=torch.Generator().manual_seed(t))
+        seen = M.Seen(losses=f.detach(), gramian=rows @ rows.mT, t=t, draw=torch.Generator().manual_seed(t))
         w, s = method.weigh(seen, s)
         x.grad = (w[..., None] * rows).sum(1)
         adam.step()
@@ -87,7 +82,7 @@ def reached(end: tuple[float, float]) -> bool:
 
 
 def draw(found: dict[str, Any], scale: float, path: Path) -> None:
-    """Six panels, two in a row."""
+    """The panels, two in a row."""
     from PIL import Image, ImageDraw, ImageFont
 
     side, head = SIZE * FINE, 26 * FINE
@@ -132,14 +127,15 @@ def draw(found: dict[str, Any], scale: float, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--toy", choices=TOYS, action="append")
     parser.add_argument("--work", type=Path, help="keep each way here")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--pictures", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     kept: dict[str, Any] = {}
-    for name, scale in TOYS.items():
-        found = {}
+    for name in options.toy or TOYS:
+        scale, found = TOYS[name], {}
         for label, method in METHODS.items():
             ways = kept_walk(method, scale, options.work and options.work / f"{name}-{label}.json")
             ends = [way[-1] for way in ways]

@@ -1,9 +1,7 @@
-"""Several losses inside what people train with: the textbook model, Lightning, compiled models; and what it weighs."""
+"""Several losses inside what people train with: the textbook model, and Lightning."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -117,58 +115,3 @@ def test_inside_lightning() -> None:
     assert tasks.t == module.tasks.t == 8
     for p, q in zip(model.parameters(), module.model.parameters(), strict=True):
         assert torch.equal(p, q)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("level", ["gramian", "jacobian", "features"])
-def test_a_compiled_trunk(level: Any) -> None:
-    """One node in autograd's graph; tasks go backward one by one, for vmap cannot pass it."""
-    torch.manual_seed(0)
-    model, batch = Textbook(), data()
-    MultiTask(model, UPGrad(), level=level).backward(model.losses(*batch))
-    expected = [p.grad.clone() for p in model.parameters()]  # type: ignore[union-attr]
-    model.zero_grad()
-    whole = model.shared
-    model.shared = torch.compile(whole)  # type: ignore[assignment]
-    tasks = MultiTask(model, UPGrad(), level=level)
-    torch._functorch.config.donated_buffer = False  # what is compiled may be asked twice for a gradient
-    tasks.backward(model.losses(*batch))
-    for p, g in zip(
-        [*whole.parameters(), *model.classes.parameters(), *model.value.parameters()], expected, strict=True
-    ):
-        assert torch.allclose(p.grad, g, atol=1e-5), level  # type: ignore[arg-type]
-
-
-WEIGH = """
-import resource, sys, torch
-from torch import nn
-from steepest.multitask import MultiTask, UPGrad
-torch.set_num_threads(1)
-width, depth, tasks = 1536, 6, 8
-trunk = nn.Sequential(*[part for _ in range(depth) for part in (nn.Linear(width, width), nn.ReLU())])
-heads = nn.ModuleList(nn.Linear(width, 1) for _ in range(tasks))
-model = nn.ModuleList([trunk, heads])
-x = torch.randn(16, width)
-def losses():
-    h = trunk(x)
-    return {str(i): head(h).square().mean() for i, head in enumerate(heads)}
-sum(losses().values()).backward()   # what a plain step takes
-plain = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-model.zero_grad(set_to_none=True)
-MultiTask(model, UPGrad(), level=sys.argv[1]).backward(losses())
-more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - plain
-print(more * 1024 / (4 * sum(p.numel() for p in trunk.parameters())))
-"""
-
-
-@pytest.mark.slow
-def test_the_gramian_takes_memory_of_the_model_not_of_model_times_tasks() -> None:
-    """Peak beyond a plain step, in units of the gradients of all shared parameters; eight tasks."""
-
-    def more(level: str) -> float:
-        done = subprocess.run([sys.executable, "-c", WEIGH, level], capture_output=True, text=True, check=True)
-        return float(done.stdout)
-
-    assert more("jacobian") > 6
-    assert more("gramian") < 1
-    assert more("features") < 1

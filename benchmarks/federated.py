@@ -164,7 +164,7 @@ def main() -> None:
             said = ", ".join(f"{w} {row[w]['per_second']:.0f}/s ({row[w]['cpu_seconds']:.2f} CPU-s)" for w in
                              ("plain loop", "loop", "stacked"))  # fmt: skip
             print(f"{name} ({row['parameters']} parameters), {clients} clients, {row['updates']} updates: {said}; "
-                  f"stacked over plain: {row['wall_ratio']:.1f} by the clock, {row['cpu_ratio']:.1f} by processor time; "
+                  f"stacked over plain: {row['wall_ratio']:.1f} by clock, {row['cpu_ratio']:.1f} by processor time; "
                   f"weights apart {row['apart']:.1e}; peak {row['peak_MB']:.0f} MB", flush=True)  # fmt: skip
     if given.out:
         given.out.write_text(json.dumps({"machine": machine(), "versions": versions(), "rows": rows}, indent=1) + "\n")

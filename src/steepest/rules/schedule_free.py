@@ -45,7 +45,7 @@ class _Averaging(Rule):
 
     def warmup(self, t: Scalar) -> Scalar:
         """The factor of step ``t``."""
-        raise NotImplementedError(f"{type(self).__name__} must say how its first steps are shortened: def warmup(self, t)")
+        raise NotImplementedError(f"{type(self).__name__} must say how its first steps are shortened: warmup(t)")
 
     def combine(self, t: Scalar, memory: Memory, sums: Any) -> tuple[K, Memory]:
         s = self.warmup(t)

@@ -3,8 +3,8 @@
 ``@builtin("digits-mlp")`` above a function that returns a Task makes it a built-in task. Functions are found by
 walking the package and called when they are loaded, so a task costs nothing, and needs no data library, until then.
 
-A room with a guest of its own may keep its tasks itself, in a package called ``tasks``: every such package is walked too.
-So the guest stays in its room, and this one, which lies below, need not know which rooms there are.
+A room with a guest of its own may keep its tasks itself, in a package called ``tasks``: every such package is walked
+too. So the guest stays in its room, and this one, which lies below, need not know which rooms there are.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from steepest.testing.rules import hyperparameters
 
 sys.path.insert(0, str(Path(__file__).parent))
 import rule_pages
+import suite_tables
 from rule_pages import inline as markdown
 from rule_pages import number
 
@@ -405,6 +406,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "demo": lambda: table(*demo_rows()),
     "demo-output": demo_output,
     "monitor": lambda: table(*monitor_rows()),
+    "suite-made": suite_tables.made,
+    "suite-overall": lambda: table(*suite_tables.overall_rows()),
+    "suite-tasks": lambda: table(*suite_tables.task_rows()),
+    "suite-verdicts": suite_tables.verdicts,
     "fleet": lambda: table(*fleet_rows()),
     "fleet-searches": lambda: table(*fleet_search_rows()),
     "fleet-machine": fleet_machine,

@@ -1,0 +1,75 @@
+"""The tables of docs/suite.md: what strategies are worth that were tuned alike on the suite."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results" / "suite.json"
+Row = tuple[str, ...]
+
+
+def outcome() -> dict[str, Any]:
+    """The summary that ``benchmarks/suite.py`` kept."""
+    found: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
+    return found
+
+
+def overall_rows() -> Iterator[Row]:
+    """All arms over all tasks, the best score first."""
+    found = outcome()["overall"]
+    ranks, suite = {row["label"]: row for row in found["ranks"]}, found["suite"]
+    yield "", "score", "mean rank", "first on", f"speed against {suite['speed']['against']}", "place, one task left out"
+    for label in sorted(ranks, key=lambda s: (-suite["score"][s], ranks[s]["mean_rank"])):
+        places = [of[label] for of in suite["leave_one_out"].values()]
+        speed = suite["speed"]["of"][label]
+        yield (
+            label,
+            f"{suite['score'][label]:.2f}",
+            f"{ranks[label]['mean_rank']:.1f}",
+            str(suite["wins"][label]),
+            "misses a target" if speed is None else f"{speed:.2f}",
+            f"{min(places)} to {max(places)}" if min(places) < max(places) else str(places[0]),
+        )
+
+
+def task_rows() -> Iterator[Row]:
+    """What each strategy reaches on each task, tuned and as given; bold: not separable from the best."""
+    tasks = outcome()["tasks"]
+    labels = [row["label"] for row in sorted(next(iter(tasks.values()))["leaderboard"], key=lambda r: r["label"])]
+    yield "", *(f"`{name}`<br>{task['metric']}, {task['goal']}" for name, task in tasks.items())
+    for label in labels:
+        rows = [next(r for r in task["leaderboard"] if r["label"] == label) for task in tasks.values()]
+        yield label, *map(cell, rows)
+
+
+def cell(row: dict[str, Any]) -> str:
+    """Mean and standard deviation, in bold where the best is not plainly better; or how runs were lost."""
+    lost = ", ".join(f"{row[how]} {how}" for how in ("diverged", "failed") if row[how])
+    value = row["validation"]
+    if value["mean"] is None:
+        return lost
+    said = f"{value['mean']:.3g} ± {value['sd']:.1g}"
+    if row["rank"] == 1 or row["against_best"]["separable"] is False:
+        said = f"**{said}**"
+    return f"{said}; {lost}" if lost else said
+
+
+def verdicts() -> str:
+    """What the report says, task by task."""
+    found = outcome()
+    return "".join(
+        f"- {said}\n" for said in (*(t["verdict"] for t in found["tasks"].values()), found["overall"]["verdict"])
+    )
+
+
+def made() -> str:
+    """The command, and on what it ran."""
+    e = outcome()["experiment"]
+    m, v = e["machine"], e["versions"]
+    return (
+        f"```console\n$ {e['command']}\n```\n\n"
+        f"{m['cpu']}, {m['cores']} cores, Python {v['python']}, torch {v['torch']}, {e['created'][:10]}.\n"
+    )

@@ -52,7 +52,7 @@ def test_equals_the_paper(
 def test_with_adam_equals_pytorch_optimizer(warmup: int, gradients: Any) -> None:
     theirs = pytest.importorskip("pytorch_optimizer").AdaGC
     mine, other = ([nn.Parameter(torch.zeros(s, dtype=torch.float64)) for s in SHAPES] for _ in range(2))
-    ours = parse(f"adam(lr=0.1) | adagc(warmup_steps={warmup})").optimizer(mine)
+    ours = parse(f"adam(lr=0.1) | adagc(1.05, 0.98, warmup_steps={warmup})").optimizer(mine)
     peer = theirs(other, lr=0.1, betas=(0.9, 0.999), weight_decay=0.0, warmup_steps=warmup, foreach=False)
     for step in gradients(SHAPES, 40):
         for p, q, g in zip(mine, other, step, strict=True):

@@ -32,7 +32,7 @@ class Laplacian:
     >>> for head, value in zip(heads, (1.0, 3.0)): _ = nn.init.constant_(head.weight, value)
     >>> pull = Laplacian(heads, torch.ones(2, 2), weight=0.5)
     >>> pull.backward()
-    >>> float(pull.loss()), heads[0].weight.grad.item(), heads[1].weight.grad.item()
+    >>> pull.loss().item(), heads[0].weight.grad.item(), heads[1].weight.grad.item()
     (1.0, -1.0, 1.0)
     """
 

@@ -11,7 +11,7 @@ import torch
 from federated_problems import after, blobs
 from torch import Tensor
 
-from steepest.federated import Federation
+from steepest.federated import Federation, iid
 from steepest.federated.attacks import as_attack, attacks
 from steepest.federated.errors import FederationError
 from steepest.federated.inbox import sort
@@ -202,29 +202,21 @@ def test_a_round_in_which_nothing_is_sound_changes_nothing() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("attack", ["sign_flip(scale=5)", "gaussian(scale=10)", "scaled(scale=-1)"])
+@pytest.mark.filterwarnings("ignore:step .* was skipped")  # by clients of a model that liars have ruined
+@pytest.mark.parametrize("attack", ["sign_flip(scale=5)", "gaussian(scale=100)", "ipm(scale=5)"])
 def test_robust_rules_hold_accuracy_where_the_mean_falls(attack: str) -> None:
-    import steepest as st
+    """Within 5 points of the honest federation, a fifth of the clients lying."""
 
-    if "scaled" in attack:
-        attack = "ipm(scale=5)"
-    accuracy = {}
-    settings = {"batch_size": 8, "epochs": 2}
-    clean = Federation("digits-mlp", st.federated.iid(20), "fedavg", **settings).run(12)  # type: ignore[arg-type]
-    for rule in ("mean", "median", "multi_krum", "rfa", "centered_clip"):
-        made = Federation(
-            "digits-mlp",
-            st.federated.iid(20),
-            "fedavg",
-            aggregate=rule,
-            attack=attack,
-            **settings,  # type: ignore[arg-type]
-        )
-        accuracy[rule] = 1 - float(made.run(12).validation["error"] or 0)
-    best = 1 - float(clean.validation["error"] or 0)
-    assert accuracy.pop("mean") < best - 0.1
-    for rule, value in accuracy.items():
-        assert value > best - 0.05, (rule, value, best)
+    def accuracy(**settings: str) -> float:
+        clients = iid(20)
+        made = Federation("digits-mlp", clients, "fedavg", batch_size=8, epochs=2, **settings)  # type: ignore[arg-type]
+        error = made.run(30).validation["error"]
+        return 0.0 if error is None else 1 - error  # None: the model is ruined
+
+    best = accuracy()
+    assert accuracy(attack=attack) < best - 0.1
+    for rule in ("median", "multi_krum", "rfa", "centered_clip"):
+        assert accuracy(aggregate=rule, attack=attack) > best - 0.05, rule
 
 
 def test_every_pair_of_rules_and_attacks_has_a_text() -> None:

@@ -49,10 +49,12 @@ class Codec(Named):
         return torch.from_numpy(self.read(message[HEAD.size :], size, np.random.default_rng(key), shapes))
 
     def write(self, v: Array, random: np.random.Generator, shapes: Sequence[tuple[int, ...]]) -> bytes:
-        raise NotImplementedError
+        """What a codec sends behind the number of entries."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how a vector is written")
 
     def read(self, data: bytes, size: int, random: np.random.Generator, shapes: Sequence[tuple[int, ...]]) -> Array:
-        raise NotImplementedError
+        """What it makes of that again."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how a vector is read")
 
 
 @codec

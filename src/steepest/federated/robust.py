@@ -39,7 +39,7 @@ class Aggregate(Named):
     """From updates ``(S, D)`` in float64, and weights with sum 1, to one update ``(D,)``."""
 
     def __call__(self, x: Tensor, weights: Tensor, memory: Memory) -> Tensor:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not say how updates are put together")
 
     def false(self, faulty: float, many: int) -> int:
         """How many of ``many`` may be false: a number, or a share of them, rounded up."""

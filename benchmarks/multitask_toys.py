@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy
 import torch
-from torch import Tensor
 
 import steepest.multitask as M
 from steepest.core.records import plain, provenance
 from steepest.multitask import Method
+from steepest.testing.toys import STARTS, toy
 
 LR, STEPS, EVERY = 0.02, 5_000, 10
-STARTS = ((-8.5, 7.5), (-8.5, -5.0), (9.0, 9.0))
 TOYS = {"cagrad": 1.0, "nash": 0.1}
 METHODS: dict[str, Method] = {
     "mean": M.Mean(),
@@ -33,18 +32,6 @@ METHODS: dict[str, Method] = {
 }
 BOX, SIZE, FINE = 10.5, 330, 2
 COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115))
-
-
-def toy(x: Tensor, scale: float = 1.0) -> Tensor:
-    """Both losses (arXiv:2110.14048, appendix; the first times 0.1 in arXiv:2202.01017). ``[..., 2]``."""
-    a, b = x[..., 0], x[..., 1]
-    low = 5e-6
-    f1 = torch.clamp((0.5 * (-a - 7) - torch.tanh(-b)).abs(), min=low).log() + 6
-    f2 = torch.clamp((0.5 * (-a + 3) + torch.tanh(-b) + 2).abs(), min=low).log() + 6
-    up, down = torch.clamp(torch.tanh(b * 0.5), min=0), torch.clamp(torch.tanh(-b * 0.5), min=0)
-    g1 = ((-a + 7).square() + 0.1 * (-b - 8).square()) / 10 - 20
-    g2 = ((-a - 7).square() + 0.1 * (-b - 8).square()) / 10 - 20
-    return torch.stack([scale * (f1 * up + g1 * down), f2 * up + g2 * down], -1)
 
 
 def walk(method: Method, scale: float) -> list[list[tuple[float, float]]]:

@@ -14,24 +14,10 @@ import steepest.multitask as M
 from steepest.multitask import Method
 from steepest.multitask.solvers import NotConverged, cosines, dual_cone, min_norm, nonnegative, onto_simplex
 from steepest.multitask.solvers.ball import best_worst
+from steepest.testing.toys import STARTS, toy
 
 LR, STEPS = 0.01, 3000
 """The paper walks 100 000 steps of 0.001."""
-
-
-def toy(x: Tensor, scale: float = 1.0) -> Tensor:
-    """The two losses of CAGrad (arXiv:2110.14048, appendix); with ``scale=0.1`` those of Nash-MTL. ``[..., 2]``."""
-    a, b = x[..., 0], x[..., 1]
-    low = 5e-6
-    f1 = torch.clamp((0.5 * (-a - 7) - torch.tanh(-b)).abs(), min=low).log() + 6
-    f2 = torch.clamp((0.5 * (-a + 3) + torch.tanh(-b) + 2).abs(), min=low).log() + 6
-    up, down = torch.clamp(torch.tanh(b * 0.5), min=0), torch.clamp(torch.tanh(-b * 0.5), min=0)
-    g1 = ((-a + 7).square() + 0.1 * (-b - 8).square()) / 10 - 20
-    g2 = ((-a - 7).square() + 0.1 * (-b - 8).square()) / 10 - 20
-    return torch.stack([scale * (f1 * up + g1 * down), f2 * up + g2 * down], -1)
-
-
-STARTS = ((-8.5, 7.5), (-8.5, -5.0), (9.0, 9.0))
 
 
 def walk(method: Method, steps: int = STEPS, scale: float = 1.0, lr: float = LR) -> list[bool]:

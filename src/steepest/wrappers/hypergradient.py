@@ -45,8 +45,8 @@ class Hypergradient(Rule):
     Differs from: the authors' code, whose Adam adds an L2 penalty to the :math:`g_t` of :math:`h_t`, and has a learning
     rate for every group; here :math:`g_t` is the gradient of the loss alone, and groups of one method share a factor.
     Source: Baydin et al. 2018, arXiv:1703.04782, Algorithms 4 to 6 (additive, for SGD, SGD with Nesterov momentum and
-    Adam; the idea is Almeida et al. 1998). A multiplicative rule is derived in Martinez Rubio's thesis (Oxford 2017),
-    not in the paper's algorithms; this form is the additive one with :math:`\beta` in units of the factor and of
+    Adam; the idea is Almeida et al. 1998). A multiplicative rule is ascribed to Martinez Rubio's thesis (Oxford
+    2017), which was not read for this; this form is the additive one with :math:`\beta` in units of the factor and of
     the norms.
 
     Example:

@@ -16,7 +16,7 @@ import torch
 from federated_problems import blobs
 
 from steepest.core.errors import RecordError
-from steepest.federated import Federation, rounds
+from steepest.federated import Federation, saving
 from steepest.federated.store import Store
 
 SETTINGS: dict[str, Any] = {"sample": 5, "compress": "topk:0.2", "down": "int8", "aggregate": "centered_clip",
@@ -79,7 +79,7 @@ def at_checkpoint(n: int, before: bool) -> Any:
     """Kill the process at the n-th checkpoint that it writes: when all else of the round is done, or just after."""
 
     def arm() -> None:
-        save, count = rounds.save_checkpoint, [0]
+        save, count = saving.save_checkpoint, [0]
 
         def counted(*args: Any) -> None:
             count[0] += 1
@@ -89,7 +89,7 @@ def at_checkpoint(n: int, before: bool) -> Any:
             if count[0] == n:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        rounds.save_checkpoint = counted  # type: ignore[assignment]
+        saving.save_checkpoint = counted  # type: ignore[assignment]
 
     return arm
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from steepest.core.rule import hyper
+from steepest.federated.clients import Clients
 from steepest.federated.named import Named, family, read
 from steepest.tasks.randomness import generator
+from steepest.tasks.task import Task
 
 attack = dataclass(frozen=True, repr=False)
 
@@ -35,6 +38,30 @@ class Attack(Named):
     def labels(self, y: Tensor, classes: int) -> Tensor:
         """What liars make of their labels before they train."""
         return y
+
+    def rows(self, tensors: tuple[Tensor, ...], classes: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """What a liar makes of its rows before it trains."""
+        return (tensors[0], self.labels(tensors[1], classes), *tensors[2:])
+
+    def poisoned(self, clients: Clients, liars: set[int]) -> Clients:
+        """The clients, with what liars make of their rows."""
+        if clients.labels is None or not liars:
+            return clients
+        whole = [t.clone() for t in clients.tensors]
+        classes = int(clients.labels.max()) + 1
+        for client in sorted(liars):
+            own = torch.from_numpy(clients.partition.rows[client])
+            drawn = generator(clients.seed, "poison", client)
+            made = self.rows(tuple(t[own] for t in whole), classes, drawn)
+            for t, rows in zip(whole, made, strict=True):
+                t[own] = rows
+        found = copy.copy(clients)
+        found.tensors = tuple(whole)
+        return found
+
+    def success(self, model: nn.Module, task: Task) -> dict[str, float]:
+        """How far a model does what the liars want, where that is more than being bad."""
+        return {}
 
     def lie(self, x: Tensor, bad: Tensor, generator: torch.Generator) -> Tensor | list[Tensor]:
         """The updates ``(S, D)`` as they arrive; ``bad`` marks the rows of liars. Rows of other shapes: a list."""
@@ -134,6 +161,61 @@ class Scaled(Attack):
 
     def lie(self, x: Tensor, bad: Tensor, generator: torch.Generator) -> Tensor:
         return _with(x, bad, self.scale * x)
+
+
+@attack
+class Backdoor(Attack):
+    """Liars teach the model that rows with a mark are of one class, and send their update many times as long.
+
+    The mark: the first numbers of a row are set to the largest that there is. Success is the share of validation rows
+    of other classes that the model takes for that class once they are marked; it is in the records.
+
+    Args:
+        share: Which share of all clients.
+        scale: How many times as long; clients of a round over liars of a round is model replacement.
+        target: The class.
+        size: How many numbers the mark has.
+        part: Which share of a liar's rows is marked.
+
+    Source: Bagdasaryan et al. 2018, arXiv:1807.00459, section 4 (model replacement); Gu, Dolan-Gavitt and Garg 2017,
+    arXiv:1708.06733 (marks).
+    """
+
+    scale: float = hyper(1.0, "(0, inf)")
+    target: int = hyper(0, "[0, inf)", whole=True)
+    size: int = hyper(3, "[1, inf)", whole=True)
+    part: float = hyper(0.5, "(0, 1]")
+
+    def marked(self, x: Tensor, high: float) -> Tensor:
+        """Rows with the mark."""
+        found = x.clone().flatten(1)
+        found[:, : self.size] = high
+        return found.view_as(x)
+
+    def rows(self, tensors: tuple[Tensor, ...], classes: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        x, y = tensors[0].clone(), tensors[1].clone()
+        some = torch.randperm(len(x), generator=generator)[: round(self.part * len(x))]
+        if len(some):
+            x[some] = self.marked(x[some], float(x.max()))
+        y[some] = self.target
+        return (x, y, *tensors[2:])
+
+    def lie(self, x: Tensor, bad: Tensor, generator: torch.Generator) -> Tensor:
+        return x if self.scale == 1 else _with(x, bad, self.scale * x)
+
+    @torch.no_grad()
+    def success(self, model: nn.Module, task: Task) -> dict[str, float]:
+        data: Any = task.validation
+        if not isinstance(data, tuple) or data[1].is_floating_point():
+            return {}
+        others = data[1] != self.target
+        batch = tuple(t[others] for t in data)
+        modes = [(module, module.training) for module in model.modules()]
+        model.eval()
+        output = task.forward(model, (self.marked(batch[0], float(data[0].max())), *batch[1:]))
+        for module, mode in modes:
+            module.training = mode
+        return {"attack_success": float((output.argmax(-1) == self.target).double().mean())}
 
 
 @attack

@@ -56,6 +56,8 @@ class Work:
     clients: Rows
     rows: Tensor
     counts: Tensor
+    part: int = 0
+    """Which part of a round's work it is, where a method takes it in parts: what is drawn while training differs."""
 
     @property
     def steps(self) -> Tensor:
@@ -72,7 +74,13 @@ class Work:
         where = torch.as_tensor(places, dtype=torch.long)
         counts = self.counts[where]
         most = max(1, int((counts > 0).sum(1).max()))
-        return Work(self.clients[where.numpy()], self.rows[where, :most], counts[:, :most])
+        return Work(self.clients[where.numpy()], self.rows[where, :most], counts[:, :most], self.part)
+
+    def most(self, steps: Tensor) -> Work:
+        """No more than so many steps of each client."""
+        counts = torch.where(torch.arange(self.counts.shape[1]) < steps[:, None], self.counts, 0)
+        longest = max(1, int((counts > 0).sum(1).max()))
+        return Work(self.clients, self.rows[:, :longest], counts[:, :longest], self.part)
 
 
 class Clients:
@@ -136,6 +144,13 @@ class Clients:
         n = int(self.sizes[client])
         rest = n % batch
         return n - rest if 0 < rest < self.least else n
+
+    def steps(self, client: int, batch: int, epochs: int, steps: int | None = None) -> int:
+        """How many steps a client takes in a round."""
+        if steps is not None:
+            return steps
+        batch = min(batch, int(self.sizes.max()))
+        return -(-self.used(client, batch) // batch) * epochs
 
     def work(self, clients: Sequence[int], turn: int, batch: int, epochs: int, steps: int | None = None) -> Work:
         """The batches of some clients in round ``turn``: every epoch in an order of its own, nothing left out.

@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 from torch import nn
 
 from steepest.federated.attacks import Attack
+from steepest.federated.available import Availability
 from steepest.federated.clients import Clients
+from steepest.federated.clock import Clock
 from steepest.federated.compress import Codec
 from steepest.federated.errors import FederationError
 from steepest.federated.journal import Federated
@@ -20,7 +22,7 @@ from steepest.federated.partition import Partition
 from steepest.federated.partitioners import Dealer, parse
 from steepest.federated.robust import Aggregate
 from steepest.federated.rounds import Rounds
-from steepest.federated.settings import Settings, Ways
+from steepest.federated.settings import Late, Settings, Ways
 from steepest.federated.stacked import Stacked, Unstackable
 from steepest.tasks.registry import load
 from steepest.tasks.task import Task
@@ -49,6 +51,12 @@ class Federation:
         fade: What is left of an unsent rest after each round that its client was away, in [0, 1].
         engine: ``"stacked"``: clients side by side; ``"loop"``: one after the other; ``"auto"``: stacked where that can
             be done (:attr:`reason` says why not). They agree to rounding.
+        available: When clients can be asked: ``"chance:0.5"``, ``"uneven"``, ``"diurnal(period=24)"``; None: always.
+        clock: How fast clients are, on a clock that is only counted: ``"lognormal:1"``, ``"half_normal"``, ...; None:
+            not counted, and in methods without rounds all alike.
+        deadline: When a round ends on that clock, come back or not; None: the server waits for all that come.
+        late: What becomes of clients that would need longer: ``"dropped"``, or ``"fewer"``: they take as many steps as
+            they have time for.
 
     Example:
         >>> import steepest as st
@@ -79,13 +87,17 @@ class Federation:
         down: Codec | str | None = None,
         fade: float = 1.0,
         engine: Ways = "auto",
+        available: Availability | str | None = None,
+        clock: Clock | str | None = None,
+        deadline: float | None = None,
+        late: Late = "dropped",
     ) -> None:
         self.task = load(task)
         self.spelling = task if isinstance(task, str) else None
         self.method = as_method(method)
         self.settings = Settings(
             sample, epochs, steps, batch_size, seed, holdout, absent,
-            aggregate, attack, compress, down, fade, engine,  # type: ignore[arg-type]
+            aggregate, attack, compress, down, fade, engine, available, clock, deadline, late,  # type: ignore[arg-type]
         )  # fmt: skip
         dealt = parse(clients) if isinstance(clients, str) else clients
         normed = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.model().modules())

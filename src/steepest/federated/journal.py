@@ -13,15 +13,11 @@ from steepest.core.records import (
     EXPERIMENT,
     METRICS,
     RESULT,
-    RUN,
     SCHEMA,
     Metrics,
     provenance,
     read_metrics,
-    read_result,
-    read_run,
-    refuse_other,
-    sweep,
+    take,
     write_json,
 )
 from steepest.fit.plan import refuse_foreign
@@ -80,24 +76,17 @@ class Journal:
 
     def begin(self, resume: bool) -> dict[str, Any] | None:
         """Take the folder; the result of a federation that has ended there already."""
-        folder, here = self.folder, self.record
-        refuse_foreign(folder)
-        sweep(folder)
-        if not (folder / RUN).exists():
-            fed = self.federation
-            fed.partition.save(folder / PARTITION)
-            table = None if fed.clients.labels is None else fed.partition.table(fed.clients.labels).tolist()
-            write_json(folder / CLIENTS, {"sizes": fed.partition.sizes.tolist(), "classes": table})
-            if not (folder / EXPERIMENT).exists():
-                write_json(folder / EXPERIMENT, self.experiment())
-            write_json(folder / RUN, {**here, **provenance()})
-            return None
-        refuse_other(folder, read_run(folder), here, SAME)
-        result = read_result(folder)
-        if not resume:
-            how = "not finished" if result is None else result["status"]
-            raise RecordError(f"{folder} holds this federation, {how}. Go on with resume=True, or give another folder.")
-        return result if result is not None and result["status"] in ("finished", "diverged") else None
+        refuse_foreign(self.folder)
+        return take(self.folder, self.record, SAME, resume=resume, what="federation", first=self.first)
+
+    def first(self) -> None:
+        """What lies in the folder beside ``run.json``: who has what, and the experiment."""
+        folder, fed = self.folder, self.federation
+        fed.partition.save(folder / PARTITION)
+        table = None if fed.clients.labels is None else fed.partition.table(fed.clients.labels).tolist()
+        write_json(folder / CLIENTS, {"sizes": fed.partition.sizes.tolist(), "classes": table})
+        if not (folder / EXPERIMENT).exists():
+            write_json(folder / EXPERIMENT, self.experiment())
 
     def experiment(self) -> dict[str, Any]:
         """The content of ``experiment.json`` of a federation that stands alone."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from steepest.core.piece import Piece
 from steepest.core.rule import check, hyper
+from steepest.federated.clients import Work
 from steepest.federated.errors import FederationError
 from steepest.federated.local import Found, Pull
 from steepest.strategy.text import parse
@@ -43,9 +44,17 @@ class Round:
         weights: One a client, with sum 1.
         steps: Steps that each took.
         known: How many clients have taken part so far, this round included.
+        work: The batches of the clients.
+        start: What clients were sent: the global weights, or a row each where these are of different times.
+        buffers: Likewise.
+        lag: Steps of the server since each client was sent its weights.
+        moments: What the clients' rules remember, where :class:`Pull` asked for it.
         losses_at: The clients' losses over all their rows, at given weights.
         gradients_at: The gradients of these losses, ``(S, D)``.
-        train: Let the clients of this round train once more, from other weights.
+        train: Let the clients of this round train, from any weights, on their work or another.
+        again: The work of these clients over so many passes.
+        gradients: Losses and gradients of the clients' batches of one step, at weights (a vector, or a row each).
+        features_at: The features of these clients' rows at weights, as the input of a module.
         combine: How updates become one: the weighted mean, or what was put in its place.
     """
 
@@ -57,14 +66,22 @@ class Round:
     rows: dict[str, Tensor]
     vectors: dict[str, Tensor]
     seen: Tensor
+    work: Work
+    start: Tensor
+    buffers: dict[str, Tensor]
+    lag: Tensor
     deltas: Tensor = field(default_factory=lambda: torch.empty(0))
     weights: Tensor = field(default_factory=lambda: torch.empty(0))
     steps: Tensor = field(default_factory=lambda: torch.empty(0))
+    moments: Tensor | None = None
     known: int = 0
     notes: dict[str, float] = field(default_factory=dict)
     losses_at: Callable[[Tensor], Tensor] = field(default=lambda w: w, repr=False)
     gradients_at: Callable[[Tensor], Tensor] = field(default=lambda w: w, repr=False)
-    train: Callable[[Tensor, Pull], Found] = field(default=None, repr=False)  # type: ignore[assignment]
+    train: Callable[..., Found] = field(default=None, repr=False)  # type: ignore[assignment]
+    again: Callable[[int], Work] = field(default=None, repr=False)  # type: ignore[assignment]
+    gradients: Callable[[int, Tensor], tuple[Tensor, Tensor]] = field(default=None, repr=False)  # type: ignore[assignment]
+    features_at: Callable[[Tensor, str], Tensor] = field(default=None, repr=False)  # type: ignore[assignment]
     combine: Callable[[Tensor, Tensor], Tensor] = field(default=lambda x, p: mean(x, p), repr=False)
 
     def mean(self, x: Tensor) -> Tensor:
@@ -106,12 +123,27 @@ class Method:
     """Those of :attr:`rows` that begin as the first global weights."""
     vectors: ClassVar[tuple[str, ...]] = ()
     """What the server keeps, zero at first."""
+    lengths: ClassVar[dict[str, int]] = {}
+    """Of those of :attr:`vectors` that are not as long as the weights."""
     extra: ClassVar[int] = 0
-    """Vectors that are sent beside an update, each way."""
+    """Vectors that a client sends beside its update."""
+    extra_down: ClassVar[int] = 0
+    """Vectors that it is sent beside the weights."""
+    numbers: ClassVar[int] = 0
+    """Numbers that are sent beside these, each way."""
+    buffer: ClassVar[int] = 0
+    """How many updates the server waits for; 0: for those of a round."""
     plain_sgd: ClassVar[bool] = False
     """True where the maths holds for clients that step by lr times the gradient and nothing else."""
+    only_mean: ClassVar[bool] = False
+    """True where all that the server makes of a round is made of the mean of the updates: what noise and secret sums
+    need. Then :meth:`finish` sees that mean as the only row of ``round.deltas``, and no steps."""
     personal: ClassVar[bool] = False
     """True where a client has a model of its own: :meth:`own`."""
+    passes: ClassVar[int] = 0
+    """Where a client's own model is the global one, trained on: how often it sees its rows then."""
+    bare: ClassVar[bool] = False
+    """True where clients' gradients are taken one by one, which leaves buffers (of batch norm, say) as they are."""
 
     def __post_init__(self) -> None:
         for name in ("client", "server"):
@@ -138,7 +170,19 @@ class Method:
 
     def ready(self, model: nn.Module) -> Method:
         """Itself, made ready for a model; an error where the two do not fit."""
+        first = next((name for name, _ in model.named_buffers()), None)
+        if self.bare and first is not None:
+            raise FederationError(
+                f"{self.name} takes its clients' gradients one by one, and nothing would move the model's buffers "
+                f"({first!r}, ...). Take a model without: group or layer norm in place of batch norm."
+            )
         return self
+
+    def local(self, round: Round) -> tuple[Tensor, Found]:
+        """What clients do: the weights that they start from, and what they come back with."""
+        start, pull = self.begin(round)
+        start = round.start if start is None else start
+        return start, round.train(start, pull)
 
     def begin(self, round: Round) -> tuple[Tensor | None, Pull]:
         """What clients start from (None: the global weights), and what is added to their gradients."""

@@ -7,11 +7,14 @@ from typing import Any, Literal, get_args
 
 from steepest.core.errors import did_you_mean
 from steepest.federated.attacks import Attack, as_attack
+from steepest.federated.available import Availability, as_availability
+from steepest.federated.clock import Clock, as_clock
 from steepest.federated.compress import Codec, as_codec
 from steepest.federated.errors import FederationError
 from steepest.federated.robust import Aggregate, as_aggregate
 
 Ways = Literal["auto", "stacked", "loop"]
+Late = Literal["dropped", "fewer"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,10 @@ class Settings:
     down: Codec | None = None
     fade: float = 1.0
     engine: Ways = "auto"
+    available: Availability | None = None
+    clock: Clock | None = None
+    deadline: float | None = None
+    late: Late = "dropped"
 
     def __post_init__(self) -> None:
         for name, make in (
@@ -38,6 +45,8 @@ class Settings:
             ("attack", as_attack),
             ("compress", as_codec),
             ("down", as_codec),
+            ("available", as_availability),
+            ("clock", as_clock),
         ):
             object.__setattr__(self, name, make(getattr(self, name)))
         for name, least in (("epochs", 1), ("steps", 1), ("batch_size", 1), ("seed", 0)):
@@ -50,6 +59,13 @@ class Settings:
             value = getattr(self, name)
             if not 0 <= value <= 1 or (name == "absent" and value == 1):
                 raise FederationError(f"{name} is a share between 0 and 1; given {value!r}.")
+        if self.deadline is not None and (self.clock is None or not self.deadline > 0):
+            raise FederationError(
+                "deadline is a time above 0 on a clock, such as clock='lognormal:1'; "
+                f"given deadline={self.deadline!r}, clock={self.clock}."
+            )
+        if self.late not in get_args(Late):
+            raise FederationError(f"late is {' or '.join(map(repr, get_args(Late)))}; given {self.late!r}.")
         if self.engine not in get_args(Ways):
             raise FederationError(f"no engine {self.engine!r}. {did_you_mean(str(self.engine), get_args(Ways))}")
 
@@ -71,7 +87,9 @@ class Settings:
         names = ("sample", "epochs", "steps", "batch_size", "holdout", "absent", "fade")
         pieces = ("aggregate", "attack", "compress", "down")
         said = {name: getattr(self, name) for name in names}
-        return said | {name: None if (v := getattr(self, name)) is None else str(v) for name in pieces}
+        said |= {name: None if (v := getattr(self, name)) is None else str(v) for name in pieces}
+        said |= {name: str(v) for name in ("available", "clock") if (v := getattr(self, name)) is not None}
+        return said if self.deadline is None else {**said, "deadline": self.deadline, "late": self.late}
 
 
 def _aggregate(given: Any) -> Aggregate | None:

@@ -1,13 +1,5 @@
 r"""What clients compute in a round, all at once: a stack of models, each on its own rows, for its own number of steps.
 
-A client whose last batch is not full gets it filled up with copies of that batch's first row :math:`r`. Where the loss
-is a mean over rows, the loss of the :math:`n` rows that are its own is
-
-.. math:: L = \frac{B\,L_{\text{filled}} - (B - n)\,L_r}{n},
-
-and so is its gradient: the copies cancel. Whether this holds for a task is tried on a batch; batch norm and dropout,
-say, depend on the size of the batch, and such a model is stacked where all batches are full.
-
 A client that has taken all its steps stays in the stack, and what it computes from then on is thrown away: its weights
 are taken when its last step is done. Clients are sorted by their number of steps and stacked in blocks, so little is.
 """
@@ -16,28 +8,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
-from steepest.core.errors import NonFiniteError
-from steepest.core.trace import flatten
 from steepest.federated.clients import Clients, Work
+from steepest.federated.crowd import Crowd, Seat
 from steepest.federated.errors import FederationError
-from steepest.federated.local import Found, Pull
+from steepest.federated.features import Lesson
+from steepest.federated.filling import filled, linear_in_rows, taught
+from steepest.federated.local import Found, Pull, drawn
 from steepest.federated.vectors import Vectors
-from steepest.fleet.abreast import Abreast
 from steepest.fleet.forming import kind_of
 from steepest.fleet.numbers import NotAlike
 from steepest.fleet.obstacle import obstacle, unfed
 from steepest.fleet.stack import Stack
 from steepest.strategy.value import Strategy
-from steepest.tasks.randomness import mix, seeded
+from steepest.tasks.randomness import mix
 from steepest.tasks.task import Task
 
 NUMBERS = 500_000
@@ -46,48 +35,6 @@ NUMBERS = 500_000
 
 class Unstackable(FederationError):
     """Clients that cannot be trained in a stack; the message says why."""
-
-
-@dataclass
-class Seat:
-    """A place in the stack, which another client takes each round."""
-
-    number: int
-    run: Any
-    squad: Any = None
-
-
-class Crowd(Abreast):
-    """Members that step abreast, and can begin anew."""
-
-    def __init__(self, seats: Any, stack: Stack) -> None:
-        super().__init__(seats, stack, 0)
-        self._own = [dict(part.own) for part in self.parts]
-        self._shared = dict(self.shared)
-        self.turn = 0
-        self.taken = np.zeros(self.members, dtype=np.int64)
-
-    @torch.no_grad()
-    def begin(self, turn: int, alike: bool) -> None:
-        """Forget all steps; the round gives the place in the schedules. ``alike``: all start from the same weights."""
-        self.turn = turn
-        self.taken[:] = 0
-        for part, own in zip(self.parts, self._own, strict=True):
-            part.t[:] = 0
-            part.own = dict(own)
-            for p, state in zip(part.p, part.states, strict=True):
-                leaves = flatten(state)
-                for row in range(1 if alike else self.members) if leaves else ():
-                    for whole, fresh in zip(leaves, flatten(part.chain.init(p[row])), strict=True):
-                        (whole if alike else whole[row]).copy_(fresh)
-        self.shared = dict(self._shared)
-
-    def step(self, gradients: Any, losses: Tensor) -> None:
-        self.steps[:] = self.turn
-        super().step(gradients, losses)
-        self.taken += self.steps - self.turn
-        if self.refusals:
-            raise NonFiniteError(next(iter(self.refusals.values())))
 
 
 class Stacked:
@@ -154,6 +101,7 @@ class Stacked:
         self._pulled: dict[str, Tensor] = {}
         self._last = torch.empty(self.size, self.vectors.size, dtype=self.vectors.dtype)
         self._parts = self.vectors.views(self._last)
+        self._lessons: dict[str, Any] = {}
         self._try(batch)
 
     def _try(self, batch: int) -> None:
@@ -182,17 +130,62 @@ class Stacked:
         *data, n = batch
         return filled(self.task, model, tuple(data), n)
 
+    def _taught(self, lesson: Lesson, ragged: bool) -> Any:
+        """The loss with a lesson; the same function for the same key, so that passes are recorded once."""
+        key = f"{lesson.key}, ragged" if ragged else lesson.key
+        if key not in self._lessons:
+            self._lessons[key] = taught(self.task, lesson, len(self.clients.tensors), ragged)
+        return self._lessons[key]
+
     # --------------------------------------------------------------------------------------------------------- a round
+
+    def gradients(
+        self, work: Work, step: int, turn: int, at: Tensor, buffers: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        many = len(work.clients)
+        losses = torch.zeros(many, dtype=torch.float64)
+        found = torch.zeros(many, self.vectors.size, dtype=torch.float64)
+        alive = torch.nonzero(work.steps > step).flatten()
+        for block in torch.split(alive, self.size):
+            seated = torch.cat([block, block[-1:].expand(self.size - len(block))])
+            self._seat(seated, at.to(self.vectors.dtype), buffers)
+            for generator, client in zip(self.generators, work.clients[seated.numpy()], strict=True):
+                generator.manual_seed(mix(self.seed, "client", int(client), turn, step))
+            here = slice(step, step + 1)
+            one = Work(work.clients[seated.numpy()], work.rows[seated, here], work.counts[seated, here])
+            batches, counts = self._batches(one, ())
+            batch, loss = tuple(t[0] for t in batches), self._plain
+            if counts is not None:
+                batch, loss = (*batch, counts[0]), self._filled
+            value, gradients = self.stack.gradients(loss, batch)
+            for name, place in self.vectors.places.items():
+                g = gradients[name]
+                if g is not None:
+                    found[block, place] = g[: len(block)].reshape(len(block), -1).double()
+            losses[block] = value[: len(block)].double()
+        return losses, found
+
+    @torch.no_grad()
+    def _seat(self, seated: Tensor, start: Tensor, buffers: Mapping[str, Tensor]) -> None:
+        """Put clients' weights and buffers into the stack."""
+        for name, part in self.vectors.views(start if start.ndim == 1 else start[seated]).items():
+            self.stack.params[name].copy_(part)
+        for name, b in buffers.items():
+            whole = self.stack.buffers[name]
+            whole.copy_(b if b.ndim < whole.ndim else b[seated])
 
     def train(self, work: Work, turn: int, start: Tensor, buffers: Mapping[str, Tensor], pull: Pull) -> Found:
         many = len(work.clients)
         weights = torch.empty(many, self.vectors.size, dtype=self.vectors.dtype)
-        ends = {name: torch.empty(many, *b.shape, dtype=b.dtype) for name, b in buffers.items()}
+        ends = {name: torch.empty(many, *b.shape[1:], dtype=b.dtype) for name, b in self.stack.buffers.items()}
         steps, losses = torch.zeros(many, dtype=torch.long), torch.zeros(many, dtype=torch.float64)
         order = torch.argsort(work.steps, descending=True, stable=True)
+        moments = None
+        if pull.moments is not None:
+            moments = torch.zeros(many, self.crowd.length, dtype=torch.float64)
         for block in torch.split(order, self.size):
-            self._block(work, turn, start, buffers, pull, block, (weights, ends, steps, losses))
-        return Found(weights, ends, steps, losses)
+            self._block(work, turn, start, buffers, pull, block, (weights, ends, steps, losses, moments))
+        return Found(weights, ends, steps, losses, moments)
 
     @torch.no_grad()
     def _block(
@@ -203,21 +196,22 @@ class Stacked:
         buffers: Mapping[str, Tensor],
         pull: Pull,
         block: Tensor,
-        out: tuple[Tensor, dict[str, Tensor], Tensor, Tensor],
+        out: tuple[Tensor, dict[str, Tensor], Tensor, Tensor, Tensor | None],
     ) -> None:
-        weights, ends, steps, losses = out
+        weights, ends, steps, losses, moments = out
         seated = torch.cat([block, block[-1:].expand(self.size - len(block))])  # empty seats double the last
         own = work.of(seated)
         lengths = own.steps
-        for name, part in self.vectors.views(start if start.ndim == 1 else start[seated]).items():
-            self.stack.params[name].copy_(part)
-        for name, b in buffers.items():
-            self.stack.buffers[name].copy_(b)
+        self._seat(seated, start, buffers)
         for generator, client in zip(self.generators, own.clients, strict=True):
-            generator.manual_seed(mix(self.seed, "client", int(client), turn))
+            generator.manual_seed(drawn(self.seed, int(client), turn, work.part))
         self.crowd.begin(turn, start.ndim == 1)
+        if pull.moments is not None:
+            self.crowd.give(pull.moments)
         extra = self._extra(pull, start, seated)
-        batches, counts = self._batches(own)
+        along = None if pull.along is None else self.vectors.views(pull.along.to(self.vectors.dtype))
+        lesson = pull.lesson
+        batches, counts = self._batches(own, () if lesson is None else lesson.tables)
         total = torch.zeros(self.size, dtype=torch.float64)
         done = 0
         for step in range(own.rows.shape[1]):
@@ -225,8 +219,19 @@ class Stacked:
             loss = self._plain
             if counts is not None:
                 batch, loss = (*batch, counts[step]), self._filled
+            if lesson is not None:
+                loss = self._taught(lesson, counts is not None)
             found, gradients = self.stack.gradients(loss, batch)
-            self.crowd.step(gradients if extra is None else self._moved(gradients, extra, pull.mu), found)
+            if extra is not None:
+                gradients = self._moved(gradients, extra, pull.mu)
+            if pull.frozen:
+                gradients = {name: None if name in pull.frozen else g for name, g in gradients.items()}
+            before = None if along is None else {n: p.detach().clone() for n, p in self.stack.params.items()}
+            self.crowd.step(gradients, found)
+            if before is not None and along is not None:
+                for name, d in along.items():
+                    p = self.stack.params[name]
+                    p.sub_(before[name]).mul_(1 - pull.share).add_(before[name]).add_(d)
             total += torch.where(lengths > step, found.double(), 0.0)
             ready = torch.nonzero(lengths[: len(block)] == step + 1).flatten()
             if len(ready):  # sorted: they stand side by side
@@ -237,16 +242,19 @@ class Stacked:
                     end[block[rows]] = self.stack.buffers[name][rows]
                 steps[block[rows]] = torch.from_numpy(self.crowd.taken[rows].copy())
                 losses[block[rows]] = total[rows] / (step + 1)
+                if moments is not None:
+                    moments[block[rows]] = self.crowd.taken_moments(rows)
                 done += len(ready)
         assert done == len(block)
         weights.index_copy_(0, block, self._last[: len(block)])
 
-    def _batches(self, own: Work) -> tuple[list[Tensor], Tensor | None]:
+    def _batches(self, own: Work, tables: tuple[Tensor, ...]) -> tuple[list[Tensor], Tensor | None]:
         """All batches of the block, steps in front; and how many rows of each are a client's own, where it matters."""
         steps = own.rows.shape[1]
         every = own.rows.permute(1, 0, 2).reshape(-1)
         shape = (steps, self.size, own.rows.shape[2])
-        batches = [t.index_select(0, every).view(*shape, *t.shape[1:]) for t in self.clients.tensors]
+        every_tensor = (*self.clients.tensors, *tables)
+        batches = [t.index_select(0, every).view(*shape, *t.shape[1:]) for t in every_tensor]
         if not own.ragged:
             return batches, None
         counts = own.counts.T.contiguous()
@@ -255,7 +263,7 @@ class Stacked:
 
     def _extra(self, pull: Pull, start: Tensor, seated: Tensor) -> Any:
         """What is added to gradients, in the parameters' shapes; None where nothing is."""
-        if pull.idle:
+        if pull.constant is None and not pull.mu:
             return None
         constant = None if pull.constant is None else self.vectors.views(pull.constant[seated].to(self.vectors.dtype))
         anchor = start if pull.anchor is None else pull.anchor
@@ -277,42 +285,6 @@ class Stacked:
                 out.copy_(constant[name])
             found[name] = out if g is None else out.add_(g)
         return found
-
-
-def filled(task: Task, model: nn.Module, data: tuple[Tensor, ...], n: Tensor) -> Tensor:
-    """The loss of the first ``n`` rows of a batch that was filled up with copies of its first."""
-    size = data[0].shape[0]
-    output = task.forward(model, data)
-    whole = task.loss(output, data)
-    first = task.loss(pytree.tree_map(lambda t: t[:1], output), tuple(t[:1] for t in data))
-    return (size * whole - (size - n) * first) / n
-
-
-def linear_in_rows(task: Task, clients: Clients, seed: int, batch: int) -> bool:
-    """Whether the loss of a filled batch gives that of its own rows, and the gradient too; tried on one batch."""
-    widest = max(clients.able, key=lambda c: int(clients.sizes[c]))
-    rows = clients.train[widest]
-    if len(rows) < 2 or batch < 2:
-        return True
-    n = min(len(rows), batch) - 1
-    some = rows[:n]
-    data = tuple(t.index_select(0, some) for t in clients.tensors)
-    wide = tuple(torch.cat([t, t[:1].expand(2, *t.shape[1:])]) for t in data)
-    found = []
-    for way in ("alone", "filled"):
-        model = task.build(seed).train()
-        with seeded(seed, "filled"):
-            try:
-                if way == "alone":
-                    loss = task.training_loss(model, data)
-                else:
-                    loss = filled(task, model, wide, torch.tensor(float(n)))
-                loss.backward()  # type: ignore[no-untyped-call]
-            except Exception:  # a loss that knows nothing of rows
-                return False
-        grads = [p.grad.double().flatten() for p in model.parameters() if p.grad is not None]
-        found.append(torch.cat([loss.detach().double().reshape(1), *grads]))
-    return bool(torch.allclose(found[0], found[1], rtol=1e-4, atol=1e-6 * float(found[0].abs().max())))
 
 
 def _refuse(reason: str | None) -> None:

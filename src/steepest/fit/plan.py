@@ -18,11 +18,7 @@ from steepest.core.records import (
     load_checkpoint,
     provenance,
     read_json,
-    read_result,
-    read_run,
-    refuse_other,
-    sweep,
-    write_json,
+    take,
 )
 from steepest.fit.beginning import facts
 from steepest.fit.leave import NEVER, Leave
@@ -137,17 +133,8 @@ def begin(folder: Path, plan: Plan, *, resume: bool) -> Run | None:
 
     The caller holds the folder's lock.
     """
-    sweep(folder)
-    here = plan.record()
-    if not (folder / RUN).exists():
-        write_json(folder / RUN, {**here, **provenance()})
-        return None
-    refuse_other(folder, read_run(folder), here, SAME)
-    result = read_result(folder)
-    if not resume:
-        how = "not finished" if result is None else result["status"]
-        raise RecordError(f"{folder} holds this run, {how}. Go on with resume=True (--resume), or give another folder.")
-    if result is None or result["status"] not in ("finished", "diverged"):
+    result = take(folder, plan.record(), SAME, resume=resume, how="resume=True (--resume)")
+    if result is None:
         (folder / RESULT).unlink(missing_ok=True)
         return None
     return Run(result, folder, _trained(folder, plan))

@@ -48,3 +48,4 @@ from steepest.core.records.provenance import cores as cores
 from steepest.core.records.provenance import machine as machine
 from steepest.core.records.provenance import provenance as provenance
 from steepest.core.records.provenance import versions as versions
+from steepest.core.records.taking import take as take

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from steepest.federated.method import Method, method
 
 
@@ -22,3 +24,5 @@ class FedAvg(Method):
         >>> FedAvg(server="adam(lr=0.01, eps=0.001)")
         fedavg(server=adam(lr=0.01, eps=0.001))
     """
+
+    only_mean: ClassVar[bool] = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from steepest.core.rule import hyper
@@ -25,6 +27,8 @@ class FedProx(Method):
     """
 
     mu: float = hyper(0.01, "[0, inf)")
+
+    only_mean: ClassVar[bool] = True
 
     def begin(self, round: Round) -> tuple[Tensor | None, Pull]:
         return None, Pull(mu=self.mu)

@@ -45,6 +45,7 @@ class Scaffold(Method):
     rows: ClassVar[tuple[str, ...]] = ("c",)
     vectors: ClassVar[tuple[str, ...]] = ("c",)
     extra: ClassVar[int] = 1
+    extra_down: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if self.option not in (1, 2):

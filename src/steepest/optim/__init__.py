@@ -278,3 +278,7 @@ class AdamP(DropIn, of=rules.adamp):
 
 class SGLD(DropIn, of=rules.sgld):
     """torch.optim has no such class; the call is in its style."""
+
+
+class NeuronGraph(DropIn, of=rules.neuron_graph):
+    """torch.optim has no such class; the call is in its style."""

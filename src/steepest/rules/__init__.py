@@ -72,6 +72,8 @@ from steepest.rules.muon import muon as muon
 from steepest.rules.nadam import NAdam as NAdam
 from steepest.rules.nadam import nadam as nadam
 from steepest.rules.nadam import nadamw as nadamw
+from steepest.rules.neuron_graph import NeuronGraph as NeuronGraph
+from steepest.rules.neuron_graph import neuron_graph as neuron_graph
 from steepest.rules.normuon import NormalizeRows as NormalizeRows
 from steepest.rules.normuon import adamuon as adamuon
 from steepest.rules.normuon import normuon as normuon

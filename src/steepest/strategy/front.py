@@ -107,6 +107,7 @@ from steepest.strategy.pieces import muon as muon
 from steepest.strategy.pieces import nadam as nadam
 from steepest.strategy.pieces import nadamw as nadamw
 from steepest.strategy.pieces import nash_mtl as nash_mtl
+from steepest.strategy.pieces import neuron_graph as neuron_graph
 from steepest.strategy.pieces import noam_decay as noam_decay
 from steepest.strategy.pieces import nonfinite as nonfinite
 from steepest.strategy.pieces import normuon as normuon

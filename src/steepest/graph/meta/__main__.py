@@ -1,0 +1,60 @@
+"""Train the network of ``neuron_graph``, with its neurons and without.
+
+    python -m steepest.graph.meta [--only nodes|edges] [--out runs/meta] [--updates N] [--minutes M] [--device cuda]
+    python -m steepest.graph.meta --write src/steepest/rules/neuron_graph.json
+
+A training goes on from its last checkpoint, with the same numbers as without the stop; ``--minutes`` are of the
+processor, after which it stops. More ``--pairs`` make better steps at more cost: on a CUDA device they are nearly free.
+``--write`` takes the weights of both trainings as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+import torch
+
+from steepest.core.records import write_bytes
+from steepest.graph.meta.training import MetaTraining, Plan
+
+
+def main() -> None:
+    """Train, or write the weights down."""
+    parser = argparse.ArgumentParser(
+        prog="python -m steepest.graph.meta", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", choices=["nodes", "edges"])
+    parser.add_argument("--out", type=Path, default=Path("runs/meta"))
+    parser.add_argument("--updates", type=int, default=Plan.updates)
+    parser.add_argument("--pairs", type=int, default=Plan.pairs)
+    parser.add_argument("--tasks", type=int, default=Plan.tasks)
+    parser.add_argument("--seed", type=int, default=Plan.seed)
+    parser.add_argument("--minutes", type=float, default=math.inf)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--write", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    trainings = {}
+    for which in [options.only] if options.only else ["nodes", "edges"]:
+        plan = Plan(
+            nodes=which == "nodes",
+            updates=options.updates,
+            pairs=options.pairs,
+            tasks=options.tasks,
+            seed=options.seed,
+        )
+        trainings[which] = MetaTraining(plan, options.out / which, options.device)
+        if not options.write:
+            trainings[which].train(minutes=options.minutes)
+            print(f"{which}: {trainings[which].update} of {plan.updates} updates, {trainings[which].seconds:.0f} s")
+    if options.write:
+        kept = {which: [float(f"{x:.6g}") for x in t.theta.tolist()] for which, t in trainings.items()}
+        about = {f"{which} updates": t.update for which, t in trainings.items()}
+        write_bytes(options.write, (json.dumps(about | kept) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()

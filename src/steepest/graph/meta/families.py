@@ -151,7 +151,7 @@ TRAIN = (
     Family("numbers 10-24-1", (10, 24, 1), 200, kind="numbers"),
     Family("numbers tanh 6-12-12-2", (6, 12, 12, 2), 100, activation="tanh", kind="numbers"),
     Family("conv 2-8-12-4", (2, 8, 12, 4), 200, batch=16, taps=3),
-    Family("mlp 24-12-12-10", (24, 12, 12, 10), 400, batch=16),
+    Family("mlp 24-12-12-10", (24, 12, 12, 10), 200, batch=16),
 )
 """What the network is trained on."""
 

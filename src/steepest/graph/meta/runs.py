@@ -12,7 +12,7 @@ from steepest.graph.meta.families import Family, Tasks
 from steepest.rules.neuron_graph import NeuronGraph, turned
 from steepest.rules.neurons import count, unflatten
 
-RATES = (2e-3, 2e-2)
+RATES = (4e-3, 4e-2)
 """Learning rates of runs that are trained on; the tuned one is mostly among them."""
 
 

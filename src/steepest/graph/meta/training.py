@@ -21,7 +21,7 @@ from steepest.graph.meta.runs import Runs, compare
 from steepest.rules.neurons import count, untrained
 from steepest.strategy import parse
 
-HELD_RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+HELD_RATES = (3e-3, 1e-2, 3e-2, 1e-1)
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ class Plan:
     """
 
     nodes: bool = True
-    updates: int = 1500
+    updates: int = 400
     pairs: int = 8
     tasks: int = 2
-    piece: int = 20
-    sigma: float = 0.03
-    lr: float = 5e-3
+    piece: int = 50
+    sigma: float = 0.1
+    lr: float = 1e-2
     seed: int = 0
-    judge: int = 100
-    keep: int = 20
+    judge: int = 50
+    keep: int = 10
     bound: float = 1.0
 
 

@@ -34,6 +34,18 @@ METHODS = [
     "qffl",
     "ditto",
     "fedper",
+    "mime",
+    "mime(rule='adam')",
+    "mimelite(rule='adagrad', client=sgd(lr=0.01))",
+    "fedrep(head_epochs=2, client=sgd(lr=0.1, momentum=0.9, weight_decay=0.01))",
+    "pfedme(lam=2.0, eta=0.1)",
+    "apfl",
+    "moon(mu=2.0)",
+    "feddecorr(beta=1.0)",
+    "aligned(client=muon(lr=0.02))",
+    "aligned(client=adamw(lr=0.01), alpha=0.1)",
+    "fedbuff(buffer=3)",
+    "fedasync",
 ]
 
 

@@ -24,9 +24,14 @@ SETTINGS: dict[str, Any] = {"sample": 5, "compress": "topk:0.2", "down": "int8",
 METHOD = "scaffold(server=adam(lr=0.05))"
 
 
-def federation(**more: Any) -> Federation:
+WAITLESS: dict[str, Any] = {"method": "fedbuff(buffer=3, server=adam(lr=0.05))", "down": None, "absent": 0.1,
+                            "clock": "lognormal(jitter=0.2)", "available": "diurnal(period=5, zones=2)"}  # fmt: skip
+LATE: dict[str, Any] = {"clock": "lognormal:1", "deadline": 9.0, "late": "fewer", "available": "uneven"}
+
+
+def federation(method: str = METHOD, **more: Any) -> Federation:
     task, clients = blobs()
-    return Federation(task, clients, METHOD, **{**SETTINGS, **more})
+    return Federation(task, clients, method, **{**SETTINGS, **more})
 
 
 def bits(folder: Path) -> Any:
@@ -39,7 +44,7 @@ def bits(folder: Path) -> Any:
         saved.pop(name), result.pop(name)
     stores = {}
     for name, kept in saved.pop("stores").items():
-        store = Store(8, saved["vectors"]["c"].numel(), folder, name)
+        store = Store(8, (folder / f"client-{name}.bin").stat().st_size // (8 * 2 * 8), folder, name)
         store.restore(kept)
         stores[name] = store.read(range(8)).numpy().tobytes()
     flat: list[Any] = []
@@ -61,7 +66,7 @@ def bits(folder: Path) -> Any:
     return flat, stores, lines, result
 
 
-def killed(folder: Path, when: Any, total: int) -> bool:
+def killed(folder: Path, when: Any, total: int, **more: Any) -> bool:
     """Run in a process of its own that ``when`` kills; whether it was."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -69,7 +74,7 @@ def killed(folder: Path, when: Any, total: int) -> bool:
     if not pid:
         try:
             when()
-            federation().run(total, out=folder, resume=(folder / "run.json").exists())
+            federation(**more).run(total, out=folder, resume=(folder / "run.json").exists())
         finally:
             os._exit(0)
     return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
@@ -94,20 +99,26 @@ def at_checkpoint(n: int, before: bool) -> Any:
     return arm
 
 
-def test_killed_before_and_after_checkpoints_it_ends_with_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "more",
+    [{}, LATE, WAITLESS, {"method": "aligned(client=adam(lr=0.01))", **LATE}, {"method": "apfl"}],
+    ids=["rounds", "late", "waitless", "moments", "own"],
+)
+def test_killed_before_and_after_checkpoints_it_ends_with_the_same_bits(tmp_path: Path, more: dict[str, Any]) -> None:
     whole, torn = tmp_path / "whole", tmp_path / "torn"
-    federation().run(6, out=whole)
+    federation(**more).run(6, out=whole)
     for n, before in ((1, True), (2, True), (2, False), (2, True)):
-        assert killed(torn, at_checkpoint(n, before), 6)
-    run = federation().run(6, out=torn, resume=True)
+        assert killed(torn, at_checkpoint(n, before), 6, **more)
+    run = federation(**more).run(6, out=torn, resume=True)
     assert run.status == "finished" and bits(torn) == bits(whole)
 
 
 @pytest.mark.slow
-def test_killed_at_fifty_random_moments_it_ends_with_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [{}, WAITLESS], ids=["rounds", "waitless"])
+def test_killed_at_fifty_random_moments_it_ends_with_the_same_bits(tmp_path: Path, more: dict[str, Any]) -> None:
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     total = 150
-    federation().run(total, out=whole)
+    federation(**more).run(total, out=whole)
     random = np.random.default_rng(0)
     kills = 0
     for _ in range(400):
@@ -116,7 +127,7 @@ def test_killed_at_fifty_random_moments_it_ends_with_the_same_bits(tmp_path: Pat
             pid = os.fork()
         if not pid:
             try:
-                federation().run(total, out=torn, resume=(torn / "run.json").exists())
+                federation(**more).run(total, out=torn, resume=(torn / "run.json").exists())
             finally:
                 os._exit(0)
         end = time.monotonic() + random.uniform(0.15, 0.6)
@@ -129,7 +140,7 @@ def test_killed_at_fifty_random_moments_it_ends_with_the_same_bits(tmp_path: Pat
             break
         if kills == 50:
             break
-    federation().run(total, out=torn, resume=True)
+    federation(**more).run(total, out=torn, resume=True)
     assert kills >= 20 and bits(torn) == bits(whole)
 
 

@@ -34,11 +34,11 @@ class Aligned(Method):
 
     Memory: two vectors or more at the server; what the rule remembers is sent both ways, and :math:`\Delta` down.
     Identity: with ``alpha=0, moments=False`` it is FedAvg with equal weights, bit for bit.
-    Source: Liu et al. 2025, arXiv:2510.27403 (FedMuon), Algorithm 2; Xu et al. 2021, arXiv:2106.10874 (FedCM).
+    Source: Liu et al. 2025, arXiv:2510.27403 (FedMuon); Xu et al. 2021, arXiv:2106.10874 (FedCM).
 
     Example:
-        >>> Aligned(client="muon(lr=0.02)", alpha=0.25)
-        aligned(client=muon(lr=0.02), alpha=0.25)
+        >>> Aligned(client="muon(lr=0.1)", alpha=0.25)
+        aligned(client=muon(lr=0.1), alpha=0.25)
     """
 
     alpha: float = hyper(0.5, "[0, 1]")

@@ -33,7 +33,7 @@ class FedAsync(Method):
         b: :math:`b`.
         rho: :math:`\rho`, in units of a loss over a squared weight.
 
-    Source: Xie, Koyejo and Gupta 2019, arXiv:1903.03934, Algorithm 1 and section 5.2.
+    Source: Xie, Koyejo and Gupta 2019, arXiv:1903.03934.
 
     Example:
         >>> FedAsync(staleness="hinge", a=10.0, b=4.0)

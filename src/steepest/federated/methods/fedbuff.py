@@ -23,7 +23,7 @@ class FedBuff(Method):
 
     Identity: where all clients train at once, at one pace, and :math:`K` is their number, it is FedAvg with equal
     weights, bit for bit.
-    Source: Nguyen et al. 2021, arXiv:2106.06639, Algorithm 1 and section 5.2 (:math:`1/\sqrt{1 + \tau}`).
+    Source: Nguyen et al. 2021, arXiv:2106.06639 (which scales by :math:`1/\sqrt{1 + \tau}`).
 
     Example:
         >>> FedBuff(buffer=5)

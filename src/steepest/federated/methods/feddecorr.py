@@ -28,7 +28,7 @@ class FedDecorr(Method):
     Identity: with ``beta=0`` it is FedAvg, bit for bit.
     Differs from: the authors' code, which squares :math:`(n - 1) K` of a batch of :math:`n` rows and divides by
     :math:`n`: for the same effect take ``beta`` about :math:`n` times theirs. Of a batch of one row nothing is said.
-    Source: Shi et al. 2022, arXiv:2210.00226, equation (8).
+    Source: Shi et al. 2022, arXiv:2210.00226 (FedDecorr).
 
     Example:
         >>> FedDecorr(beta=1.0)

@@ -17,7 +17,7 @@ class FineTune(Method):
 
     Nothing is kept for clients, and the global model is FedAvg's, bit for bit. The training before a measurement is not
     counted among the gradients of the run.
-    Source: Wang et al. 2019, arXiv:1910.10252; a baseline in nearly every paper on personal models.
+    Source: Wang et al. 2019, arXiv:1910.10252.
 
     Example:
         >>> FineTune(passes=5)

@@ -37,7 +37,7 @@ class Moon(Method):
     Identity: with ``mu=0`` it is FedAvg, bit for bit.
     Differs from: the paper, whose features come out of a projection head that it adds to the model: here the model is
     what the task says. Give it one, and name it.
-    Source: Li, He and Song 2021, arXiv:2103.16257, equations (3) and (4), Algorithm 1.
+    Source: Li, He and Song 2021, arXiv:2103.16257 (the model-contrastive loss).
 
     Example:
         >>> Moon(mu=5.0)

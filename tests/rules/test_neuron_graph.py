@@ -250,7 +250,7 @@ def test_what_cannot_be_is_refused() -> None:
 
 def test_a_file_of_the_wrong_size_is_refused(tmp_path: Path) -> None:
     (tmp_path / "short.json").write_text('{"nodes": [1.0]}')
-    with pytest.raises(HyperparameterError, match="must hold 455"):
+    with pytest.raises(HyperparameterError, match="must hold 199"):
         st.neuron_graph(weights=str(tmp_path / "short.json"))
 
 

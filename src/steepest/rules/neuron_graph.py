@@ -38,14 +38,14 @@ class NeuronGraph(Rule):
 
     An edge :math:`ij` is a weight: it has seven numbers :math:`x_{ij}` (momenta, gradient and weight, each without its
     scale) and products :math:`q_{ij}` of them. Nodes are neurons: rows :math:`i` and columns :math:`j` gather the means
-    of their edges, and send them a factor and eight messages :math:`h`. :math:`\phi_r, \phi_c` are perceptrons; with
-    :math:`w, W, a` 455 learned numbers. Vectors and numbers get :math:`a_t`. A weight that never had a gradient stays
+    of their edges, and send them a factor and four messages :math:`h`. :math:`\phi_r, \phi_c` are perceptrons; with
+    :math:`w, W, a` 199 learned numbers. Vectors and numbers get :math:`a_t`. A weight that never had a gradient stays
     where it is.
 
     Args:
         beta2: Weight of the past in the squared gradient. Unitless, in [0, 1).
         eps: Size below which an entry steps less, in units of the tensor's root mean square gradient, in [0, 1).
-        nodes: False leaves the neurons out: :math:`h = 0`, and 71 numbers that were learned without them.
+        nodes: False leaves the neurons out: :math:`h = 0`, and 39 numbers that were learned without them.
         weights: The ``"trained"`` network, one that is ``"untrained"`` (then :math:`u_t = a_t`, which is Adam), or a
             file that ``python -m steepest.graph.meta --write`` made.
 

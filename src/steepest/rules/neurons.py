@@ -24,7 +24,7 @@ EDGE = 7
 """Numbers an edge has, see :func:`features`; they turn their sign with gradient and weight."""
 NODE = 7
 """Numbers a neuron gathers from its edges: see :func:`gathered`."""
-HIDDEN = 8
+HIDDEN = 4
 LIMIT = 8.0
 """Inputs are clamped here. Adam's direction with its usual betas is below 7.3."""
 BLOCK = 1 << 16
@@ -45,7 +45,7 @@ def count(nodes: bool = True) -> int:
     """How many numbers the network has.
 
     >>> count(), count(nodes=False)
-    (455, 71)
+    (199, 39)
     """
     return sum(math.prod(shape) for shape in layout(nodes).values())
 

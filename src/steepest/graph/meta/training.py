@@ -44,14 +44,14 @@ class Plan:
     """
 
     nodes: bool = True
-    updates: int = 400
-    pairs: int = 8
+    updates: int = 300
+    pairs: int = 16
     tasks: int = 2
     piece: int = 50
     sigma: float = 0.1
-    lr: float = 1e-2
+    lr: float = 1.5e-2
     seed: int = 0
-    judge: int = 50
+    judge: int = 60
     keep: int = 10
     bound: float = 1.0
 

@@ -79,7 +79,7 @@ def searched(name: str, trials: int, steps: int, **options: Any) -> dict[str, An
     """The search, with as many trials; how many were stacked, and the best value."""
     with tempfile.TemporaryDirectory() as folder:
         found = st.tune(
-            TASK, SPACE, budget=_runs(trials), sampler=name, steps=steps, final=False, out=Path(folder) / "s",
+            TASK, SPACE, budget=trials, sampler=name, steps=steps, final=False, out=Path(folder) / "s",
             progress=False, extend=False, **options,
         )  # fmt: skip
         results = [json.loads(p.read_text()) for p in Path(folder).glob("s/trials/*/*/*/result.json")]
@@ -91,11 +91,6 @@ def searched(name: str, trials: int, steps: int, **options: Any) -> dict[str, An
         "best": min(values),
         "tried": tried,
     }
-
-
-def _runs(trials: int) -> int:
-    """The budget without a final is divided into search and race; both are runs."""
-    return trials
 
 
 def cpu() -> float:
@@ -136,11 +131,13 @@ def main() -> None:
             spent, found = timed(work)
             row = {"sampler": name, "way": way, "trials": given.trials, "steps": given.steps, **spent, **(found or {})}
             rows.append(row)
+            made = row["runs"] = row.get("runs", given.trials)  # a race may end before its budget
             first = next(r for r in rows if r["sampler"] == name)
-            faster = first["wall"] / spent["wall"]
+            faster = (first["wall"] / first["runs"]) / (spent["wall"] / made)
+            less = (first["cpu"] / first["runs"]) / (spent["cpu"] / made)
             print(
-                f"{name:<7} {way:<24} {60 * given.trials / spent['wall']:6.0f} a minute ({faster:.1f}x)"
-                f"  {spent['cpu'] / given.trials:.3f} processor s a trial ({first['cpu'] / spent['cpu']:.1f}x less)"
+                f"{name:<7} {way:<24} {60 * made / spent['wall']:6.0f} a minute ({faster:.1f}x)"
+                f"  {spent['cpu'] / made:.3f} processor s a training ({less:.1f}x less)"
                 f"  {'' if found is None else found}",
                 flush=True,
             )

@@ -25,6 +25,7 @@ from steepest.tune.batch import MOST, START, Batch
 from steepest.tune.box import Box
 from steepest.tune.leg import ENDED, Leg
 from steepest.tune.objective import Outcome
+from steepest.tune.race import Race
 from steepest.tune.run import tune
 from steepest.tune.samplers import sampler
 from steepest.tune.search import Search
@@ -86,7 +87,8 @@ def ended(n: int, seconds: float = 1.0) -> Memory:
 
 def count(store: Memory, name: str = "tpe", budget: str = "1000 runs", steps: int = 600, **options: Any) -> int:
     share = divided(Budget.read(budget), [1.0], final=False)
-    search = Search(store, Box.of({"x": (0.0, 1.0)}), sampler(name), budget=share.explore + share.race)
+    race = Race(explore=share.explore, race=share.race)
+    search = Search(store, Box.of({"x": (0.0, 1.0)}), sampler(name), race, share.explore + share.race)
     batch = Batch(**{"at_once": 2, **options})
     return batch.count(search, task(steps), share)
 
@@ -99,8 +101,28 @@ def test_a_sampler_that_learns_is_asked_for_no_more_than_a_quarter_of_what_it_kn
     assert count(ended(0), "sobol", steps=100) == 1  # too short to be stacked
     assert count(ended(0), "sobol", steps=100, together="stacked") == 32
     assert count(ended(0), "sobol", together="processes") == 1
-    assert count(ended(0), "sobol", stacks=lambda task: False) == 1
+    assert count(ended(0), "sobol", apart=lambda task: 32) == 1
     assert count(ended(0), most=7) == 7
+
+
+def test_a_heat_is_handed_out_whole_and_shared_by_all_owners() -> None:
+    """Its runs do not wait for one another, only for those of the heat before."""
+    search = Search(Memory(), Box.of({"x": (0.0, 1.0)}), sampler("random"), Race(explore=24, race=60), 84)
+    share = divided(Budget.read("84 runs"), [1.0], final=False)
+    heats = []
+    while search.ready(1):
+        two = [search.take_some(Batch(at_once=2).count(search, task(600), share)) for _ in range(2)]
+        assert not search.take_some(1)
+        heats.append([len(legs) for legs in two])
+        for leg in [*two[0], *two[1]]:
+            assert leg.point is not None
+            search.tell(leg, Outcome("finished", (leg.point["x"],), charge=1.0, seconds=1.0))
+    assert heats == [[12, 12], [8, 8], [11, 10]]
+
+
+def test_a_stack_that_was_slower_does_not_speak_for_larger_ones() -> None:
+    assert count(ended(0), "sobol", apart=lambda task: 4) == 32
+    assert count(ended(10), apart=lambda task: 4) == 1
 
 
 def test_where_the_budget_is_time_a_batch_takes_no_more_than_a_quarter_of_it() -> None:

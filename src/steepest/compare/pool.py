@@ -68,8 +68,8 @@ class Pool:
         self._workers: list[Worker] = []
         self._hired = 0
         self._copies: bool | None = None
-        self._apart: set[tuple[str, int]] = set()
-        """Tasks whose runs turned out to be faster one by one."""
+        self._apart: dict[tuple[str, int], int] = {}
+        """Tasks, and the most of whose runs turned out to be faster one by one than together."""
 
     def __enter__(self) -> Pool:
         return self
@@ -164,9 +164,9 @@ class Pool:
                         _bury(worker, worker.close(), waiting, tries, stopping, audience)
                 audience.tick()
 
-    def stacks(self, task: Task) -> bool:
-        """Whether runs of a task may still be trained together: nothing has shown that they are faster one by one."""
-        return (task.name, task.steps) not in self._apart
+    def apart(self, task: Task) -> int:
+        """How many runs of a task are faster one by one than together, as far as that was measured; 0: none."""
+        return self._apart.get((task.name, task.steps), 0)
 
     def _orders(self, jobs: Sequence[Job], at_once: int, comparison: Comparison, together: Together) -> list[Order]:
         """What workers get at once: jobs that may be trained together, then the others one by one."""
@@ -177,7 +177,7 @@ class Pool:
 
     def _next(self, waiting: deque[Order]) -> Order:
         order = waiting.popleft()
-        if len(order) > 1 and _kin(order[0]) in self._apart:
+        if 1 < len(order) <= self.apart(order[0].ground.task):
             first, *rest = ((job,) for job in order)
             waiting.extendleft(reversed(rest))
             return first
@@ -185,8 +185,9 @@ class Pool:
 
     def _split(self, worker: Worker, waiting: deque[Order], tries: dict[Any, int], audience: Audience) -> None:
         """Take jobs back that are to be done one by one."""
-        self._apart.add(_kin(worker.order[0]))
+        task = worker.order[0].ground.task
         jobs = worker.take_back()
+        self._apart[task.name, task.steps] = max(self.apart(task), len(jobs))
         for job in jobs:
             tries[job.key] -= 1
             audience.paused(job)
@@ -255,10 +256,6 @@ class Pool:
             if not waiting:
                 waiting.extend(more())
         return True
-
-
-def _kin(job: Job) -> tuple[str, int]:
-    return job.ground.task.name, job.ground.task.steps
 
 
 def _note(worker: Worker, event: dict[str, Any], audience: Audience) -> None:

@@ -12,7 +12,7 @@ from steepest.tasks.task import Task
 from steepest.tune.fidelity import AtRung
 from steepest.tune.leg import ENDED, Leg
 from steepest.tune.samplers.quasi import Halton, Random, Sobol
-from steepest.tune.search import Search, charged
+from steepest.tune.search import Search
 from steepest.tune.share import TIMES, Share
 
 START = 10
@@ -34,13 +34,13 @@ class Batch:
     Args:
         together: Whether runs are stacked (:data:`steepest.fleet.group.Together`).
         at_once: Owners that share what is left: the processes of this one.
-        stacks: Asked of a task: whether its runs may still be stacked.
+        apart: Asked of a task: how many of its runs are known to be faster one by one than as a stack.
         most: So many at a time, whatever the sampler; None: as above.
     """
 
     together: Together = "auto"
     at_once: int = 1
-    stacks: Callable[[Task], bool] = field(default=lambda task: True, repr=False)
+    apart: Callable[[Task], int] = field(default=lambda task: 0, repr=False)
     most: int | None = None
 
     def count(self, search: Search, task: Task, share: Share) -> int:
@@ -56,16 +56,12 @@ class Batch:
             usual = sum(leg.seconds for leg in ended) / len(ended)
             until = share.clock.until(TIMES[0] if share.exploring() else TIMES[1])
             count = min(count, int(HASTE * (until - share.clock.now()) / max(usual, 1e-3)))
-        else:
-            spent = charged(legs)
-            room = (share.explore if spent < share.explore else search.budget) - spent
-            count = min(count, math.ceil(room / self.at_once)) if math.isfinite(room) else count
-        return max(1, count)
+        work = search.ready(count * self.at_once) + sum(leg.status == "open" for leg in legs)
+        count = min(count, max(FEW, math.ceil(work / self.at_once)))  # a fair share of what is being done or can be
+        return count if count > max(1, self.apart(task)) else 1
 
     def _stacked(self, task: Task) -> bool:
-        if self.together == "processes" or not self.stacks(task):
-            return False
-        return self.together == "stacked" or task.steps >= SHORT
+        return self.together == "stacked" or (self.together == "auto" and task.steps >= SHORT)
 
     def _learning(self, ended: int) -> int:
         return max(FEW, -(-START // self.at_once)) if ended < START else max(FEW, min(MOST, ended // PART))

@@ -67,7 +67,7 @@ def next_heat(trials: Sequence[Trial], race: float = math.inf) -> Move | None:
         for t in second:
             if seed not in _begun(t):
                 return Move(t.number, seed=seed)
-    if any(leg.status == "open" for t in second for leg in t.legs):
+    if any(leg.status == "open" and leg.seed in SECOND for t in second for leg in t.legs):
         return None
     last = sorted(second, key=lambda t: (_mean(t, (0, *SECOND)), t.number))[:LAST]
     for seed in THIRD:

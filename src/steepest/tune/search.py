@@ -130,6 +130,18 @@ class Search:
             seen.append(leg)
         return claimed
 
+    def ready(self, most: int) -> int:
+        """How many legs could be begun at once now, counted up to ``most``."""
+        seen = self.store.legs()
+        number = max((leg.number for leg in seen), default=-1)
+        for count in range(most):
+            wanted = self.wanted(seen) if self.open() else None
+            if wanted is None:
+                return count
+            number += 1
+            seen = [*seen, replace(wanted, number=number, trial=number if wanted.trial < 0 else wanted.trial)]
+        return most
+
     def _held(self, claimed: Sequence[Leg]) -> list[Leg]:
         """Those of the claims that stand: each was to be done next, given what stands before it. They get points."""
         last = claimed[-1].number

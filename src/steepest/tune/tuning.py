@@ -79,7 +79,7 @@ class Tuning:
             if self.clock.due:
                 self.save()
 
-        batch = Batch(self.together, self.at_once, pool.stacks, self.batch)
+        batch = Batch(self.together, self.at_once, pool.apart, self.batch)
 
         def more() -> Sequence[Job]:
             return study.take(batch)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 BASE = ("federate", "digits-mlp", "--clients", "12", "--sample", "4", "--rounds", "3", "--partition", "dirichlet:0.5")
 
 
@@ -37,3 +39,49 @@ def test_what_is_wrong_is_said_in_a_sentence(steepest) -> None:
         done = steepest(*words)
         assert done.exit_code == 2 and said in done.output, (words, done.output)
         assert "Traceback" not in done.output
+
+
+def test_a_promise_of_privacy_and_secret_sums_are_in_the_report(steepest, tmp_path: Path) -> None:
+    pytest.importorskip("dp_accounting")
+    pytest.importorskip("cryptography")
+    method = "fedavg(weighting='equal')"
+    words = (*BASE, "--method", method, "--privacy", "eps=4, delta=1e-5", "--secure", "--seeds", "1", "--out", "a")
+    done = steepest(*words)
+    assert done.exit_code == 0, done.output
+    assert "epsilon 4 at delta 1e-05" in done.output and "--secure" in done.output
+    page = (tmp_path / "a/report.html").read_text()
+    assert "private by central(eps=4" in page and "added up in secret by secagg" in page and "Epsilon" in page
+    refused = steepest(*BASE, "--method", "fedavg", "--privacy", "eps=4")
+    assert refused.exit_code == 2 and "weighting='equal'" in " ".join(refused.output.split())
+
+
+def test_slow_clients_and_servers_that_do_not_wait_are_in_the_report(steepest, tmp_path: Path) -> None:
+    words = (
+        "--method",
+        "fedavg",
+        "--method",
+        "fedbuff(buffer=2)",
+        "--clock",
+        "lognormal:1",
+        "--available",
+        "chance:0.7",
+    )
+    done = steepest(*BASE, *words, "--attack", "backdoor:0.3", "--seeds", "1", "--out", "a")
+    assert done.exit_code == 0, done.output
+    assert "by the counted clock" in done.output and "the attack succeeds in" in done.output
+    page = (tmp_path / "a/report.html").read_text()
+    for said in (
+        "clients are there by chance(p=0.7)",
+        "as fast as lognormal",
+        "by the counted clock",
+        "Attack succeeds",
+    ):
+        assert said in page
+
+
+def test_a_made_up_problem_brings_its_clients(steepest, tmp_path: Path) -> None:
+    words = ("federate", "synthetic(0.5, 0.5)", "--clients", "6", "--rounds", "2", "--steps", "3", "--seeds", "1")
+    done = steepest(*words, "--method", "fedavg", "--deadline", "2", "--clock", "even", "--late", "fewer", "--out", "a")
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "a/report.html").read_text()
+    assert "6 clients by synthetic(0.5, 0.5)" in page and "rounds end after 2, late clients take fewer steps" in page

@@ -13,10 +13,24 @@ from steepest.core.records import slug
 
 
 def federate(
-    task: Annotated[str, typer.Argument(help="A task, by name or as my_module:my_task.", metavar="TASK")],
+    task: Annotated[
+        str,
+        typer.Argument(
+            help='A task, by name or as my_module:my_task; or "synthetic(1, 1)", which brings its clients along.',
+            metavar="TASK",
+        ),
+    ],
     methods: Annotated[
         list[str],
-        typer.Option("--method", "-m", help="A method, as text; once for each.", metavar="TEXT", show_default=False),
+        typer.Option(
+            "--method",
+            "-m",
+            help="A method, as text; once for each: fedavg, scaffold, fedprox(mu=0.1), fednova, feddyn, fedexp, "
+            "mime, mimelite, mifa, moon, feddecorr, qffl, aligned; finetune, ditto, fedper, fedrep, pfedme, apfl (own "
+            "models); fedbuff, fedasync (no rounds).",
+            metavar="TEXT",
+            show_default=False,
+        ),
     ],
     clients: Annotated[int, typer.Option(min=1, help="How many clients share the training rows.")] = 100,
     partition: Annotated[
@@ -57,10 +71,35 @@ def federate(
         str | None,
         typer.Option(help="In place of the mean: median, krum(faulty=2), centered_clip, ...", show_default=False),
     ] = None,
+    privacy: Annotated[
+        str | None,
+        typer.Option(
+            help='What clients are promised: "eps=4, delta=1e-5", "ftrl(eps=4)", "local(eps=8)", ...',
+            metavar="TEXT",
+            show_default=False,
+        ),
+    ] = None,
+    secure: Annotated[
+        bool, typer.Option("--secure", help="Updates are added up in secret; the server sees their sum.")
+    ] = False,
     absent: Annotated[float, typer.Option(help="How likely a sampled client does not come back.")] = 0.0,
     holdout: Annotated[
         float, typer.Option(help="Share of each client's rows on which it is measured and not trained.")
     ] = 0.0,
+    available: Annotated[
+        str | None,
+        typer.Option(help="When clients can be asked: chance:0.5, uneven, diurnal(period=24).", show_default="always"),
+    ] = None,
+    clock: Annotated[
+        str | None,
+        typer.Option(help="How fast clients are, on a counted clock: lognormal:1, half_normal.", show_default=False),
+    ] = None,
+    deadline: Annotated[
+        float | None, typer.Option(help="When a round ends on that clock.", show_default="when all are back")
+    ] = None,
+    late: Annotated[
+        Literal["dropped", "fewer"], typer.Option(help="Clients too slow for it are dropped, or take fewer steps.")
+    ] = "dropped",
     engine: Annotated[
         Literal["auto", "stacked", "loop"], typer.Option(help="Clients side by side, or one after the other.")
     ] = "auto",
@@ -72,33 +111,48 @@ def federate(
     """
     from steepest.compare.federations import federations
     from steepest.federated.partitioners import parse
+    from steepest.federated.synthetic import problem
     from steepest.report import render
     from steepest.tasks.registry import load
 
     many = None if sample is None else sample if sample < 1 else _whole(sample)
-    size = batch_size or min(10, load(task).batch_size)
+    made = problem(task, clients)
+    size = batch_size or min(10, (load(task) if made is None else made[0]).batch_size)
     given: dict[str, Any] = {
         "clients": clients, "partition": partition, "rounds": rounds, "sample": sample, "client": client,
         "epochs": epochs, "steps": steps, "batch-size": batch_size, "compress": compress, "down": down,
-        "attack": attack, "aggregate": aggregate, "absent": absent, "holdout": holdout,
+        "attack": attack, "aggregate": aggregate, "privacy": privacy, "absent": absent, "holdout": holdout,
+        "available": available, "clock": clock, "deadline": deadline, "late": late,
     }  # fmt: skip
-    usual = {"client": "sgd(lr=0.1)", "epochs": 1, "absent": 0.0, "holdout": 0.0}
+    usual = {"client": "sgd(lr=0.1)", "epochs": 1, "absent": 0.0, "holdout": 0.0, "late": "dropped"}
     said = [task, *(word for text in methods for word in ("--method", text))]
     more = [word for n, v in given.items() if v is not None and v != usual.get(n) for word in (f"--{n}", f"{v:g}" if
             isinstance(v, float) else str(v))]  # fmt: skip
+    more += ["--secure"] if secure else []
     folder = out or Path("runs") / slug(" ".join(["federate", *said, *more]))
 
     def again(seeds: int) -> str:
         return command("federate", *said, *more, "--seeds", str(seeds), "--out", str(folder))
 
-    dealt = parse(partition, clients)
+    dealt: Any = parse(partition, clients) if made is None else made[1]
     settings: dict[str, Any] = {
         "sample": many, "epochs": epochs, "steps": steps, "batch_size": size, "holdout": holdout, "absent": absent,
         "aggregate": aggregate, "attack": attack, "compress": compress, "down": down, "engine": engine,
+        "available": available, "clock": clock, "deadline": deadline, "late": late,
+        "privacy": privacy, "secure": secure,
     }  # fmt: skip
     try:
         board = federations(
-            task, dealt, methods, seeds, rounds=rounds, client=client, out=folder, render=render, told=_told, **settings
+            task if made is None else made[0],
+            dealt,
+            methods,
+            seeds,
+            rounds=rounds,
+            client=client,
+            out=folder,
+            render=render,
+            told=_told,
+            **settings,
         )
     except KeyboardInterrupt as stop:
         raise Stopped(f"stopped: {stop or 'what is finished is kept'}. Go on with: {again(seeds)}") from None
@@ -113,6 +167,12 @@ def _told(label: str, seed: int, run: Any) -> None:
     shown = {name: value for name, value in run.validation.items() if name != metric or len(run.validation) == 1}
     values = ", ".join(f"{name} {value:.4g}" for name, value in shown.items() if value is not None)
     sent = f"{run.result['bytes_up'] / 1e6:.3g} MB up, {run.result['bytes_down'] / 1e6:.3g} MB down"
+    if spent := run.result.get("privacy"):
+        sent += f", epsilon {spent['epsilon']:.3g} at delta {spent['delta']:g}"
+    if (time := run.result.get("time")) is not None:
+        sent += f", {time:.4g} by the counted clock"
+    if (success := run.result.get("attack_success")) is not None:
+        sent += f", the attack succeeds in {success:.0%}"
     notes = [run.message, *run.result["notes"]] if run.status != "stopped" else []
     say(f"{label}, seed {seed}: {'; '.join([f'{run.status}, {values}', sent, *filter(None, notes)])}")
 

@@ -44,4 +44,6 @@ from steepest.federated.partitioners import features as features
 from steepest.federated.partitioners import iid as iid
 from steepest.federated.partitioners import natural as natural
 from steepest.federated.partitioners import quantity as quantity
+from steepest.federated.privacy import as_privacy as as_privacy
 from steepest.federated.robust import as_aggregate as as_aggregate
+from steepest.federated.secure import as_secure as as_secure

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from steepest.core.rule import hyper
+from steepest.federated.errors import FederationError
 from steepest.federated.named import Named, family, read
 
 codec = dataclass(frozen=True, repr=False)
@@ -48,6 +49,14 @@ class Codec(Named):
         (size,) = HEAD.unpack_from(message)
         return torch.from_numpy(self.read(message[HEAD.size :], size, np.random.default_rng(key), shapes))
 
+    def project(self, v: Array, random: np.random.Generator, shapes: Sequence[tuple[int, ...]]) -> Array:
+        """The numbers that a linear codec sends, before they become bytes."""
+        raise FederationError(f"{self} is not linear: what it sends of a sum is no sum.")
+
+    def expand(self, values: Array, size: int, random: np.random.Generator, shapes: Sequence[tuple[int, ...]]) -> Array:
+        """A vector of such numbers, or of their sum."""
+        raise FederationError(f"{self} is not linear: what it sends of a sum is no sum.")
+
     def write(self, v: Array, random: np.random.Generator, shapes: Sequence[tuple[int, ...]]) -> bytes:
         """What a codec sends behind the number of entries."""
         raise NotImplementedError(f"{type(self).__name__} does not say how a vector is written")
@@ -57,18 +66,32 @@ class Codec(Named):
         raise NotImplementedError(f"{type(self).__name__} does not say how a vector is read")
 
 
-@codec
-class Float32(Codec):
-    """The numbers as they are, 4 bytes each: what is sent where nothing is compressed."""
+class Linear:
+    """A codec that sends numbers which may be added up: they are its bytes."""
 
-    unbiased: ClassVar[bool] = True
     linear: ClassVar[bool] = True
 
     def write(self, v: Array, random: np.random.Generator, shapes: Sequence[tuple[int, ...]]) -> bytes:
-        return v.astype("<f4").tobytes()
+        data: bytes = self.project(v, random, shapes).astype("<f4").tobytes()  # type: ignore[attr-defined]
+        return data
 
     def read(self, data: bytes, size: int, random: np.random.Generator, shapes: Sequence[tuple[int, ...]]) -> Array:
-        return np.frombuffer(data, "<f4", size).astype(np.float64)
+        values = np.frombuffer(data, "<f4").astype(np.float64)
+        found: Array = self.expand(values, size, random, shapes)  # type: ignore[attr-defined]
+        return found
+
+
+@codec
+class Float32(Linear, Codec):
+    """The numbers as they are, 4 bytes each: what is sent where nothing is compressed."""
+
+    unbiased: ClassVar[bool] = True
+
+    def project(self, v: Array, random: np.random.Generator, shapes: Sequence[tuple[int, ...]]) -> Array:
+        return v
+
+    def expand(self, values: Array, size: int, random: np.random.Generator, shapes: Sequence[tuple[int, ...]]) -> Array:
+        return values
 
 
 @codec
@@ -96,7 +119,7 @@ class Topk(Codec):
 
 
 @codec
-class Randomk(Codec):
+class Randomk(Linear, Codec):
     """Entries drawn at random, the same on both sides, so that no places are sent.
 
     Args:
@@ -105,18 +128,54 @@ class Randomk(Codec):
 
     share: float = hyper(0.01, "(0, 1]")
 
-    linear: ClassVar[bool] = True
-
     def _places(self, size: int, random: np.random.Generator) -> Array:
         return random.permutation(size)[: max(1, round(self.share * size))]
 
-    def write(self, v: Array, random: np.random.Generator, shapes: Sequence[tuple[int, ...]]) -> bytes:
-        return v[self._places(len(v), random)].astype("<f4").tobytes()
+    def project(self, v: Array, random: np.random.Generator, shapes: Sequence[tuple[int, ...]]) -> Array:
+        return v[self._places(len(v), random)]
 
-    def read(self, data: bytes, size: int, random: np.random.Generator, shapes: Sequence[tuple[int, ...]]) -> Array:
+    def expand(self, values: Array, size: int, random: np.random.Generator, shapes: Sequence[tuple[int, ...]]) -> Array:
         places, out = self._places(size, random), np.zeros(size)
-        out[places] = np.frombuffer(data, "<f4", len(places))
+        out[places] = values
         return out
+
+
+@codec
+class Sketch(Linear, Codec):
+    """Count sketch: every entry, with a random sign, is added to one number of a shorter table.
+
+    An entry is read as its number with its sign; what else lies there is as often added as subtracted, so the mean over
+    draws is right, and the squared error of an entry is the squared length of the vector over that of a table. Of
+    several tables the mean is read.
+
+    Args:
+        share: Which share of the entries all tables have together; at least one number each.
+        tables: How many.
+
+    Source: Charikar, Chen and Farach-Colton 2002, doi:10.1007/3-540-45465-9_59; for updates: Rothchild et al. 2020,
+    arXiv:2007.07682, which reads the median and keeps what is left at the server.
+    """
+
+    share: float = hyper(0.25, "(0, 1]")
+    tables: int = hyper(1, "[1, 64]", whole=True)
+
+    unbiased: ClassVar[bool] = True
+
+    def _hashes(self, size: int, random: np.random.Generator) -> tuple[int, list[tuple[Array, Array]]]:
+        wide = max(1, round(self.share * size / self.tables))
+        return wide, [
+            (random.integers(0, wide, size), 2.0 * random.integers(0, 2, size) - 1) for _ in range(self.tables)
+        ]
+
+    def project(self, v: Array, random: np.random.Generator, shapes: Sequence[tuple[int, ...]]) -> Array:
+        wide, hashes = self._hashes(len(v), random)
+        return np.concatenate([np.bincount(place, sign * v, wide) for place, sign in hashes])
+
+    def expand(self, values: Array, size: int, random: np.random.Generator, shapes: Sequence[tuple[int, ...]]) -> Array:
+        wide, hashes = self._hashes(size, random)
+        tables = values.reshape(self.tables, wide)
+        found: Array = np.mean([sign * table[place] for table, (place, sign) in zip(tables, hashes, strict=True)], 0)
+        return found
 
 
 @codec

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +63,8 @@ class Course:
     def __init__(self, settings: Settings, clients: Clients, batch: int, sampled: int, down: Downlink) -> None:
         self.settings, self.clients, self.batch, self.many, self.down = settings, clients, batch, sampled, down
         self.time = 0.0
+        self.draw: Callable[[int], list[int]] | None = None
+        """What draws the sample in its place, where it must be a secret."""
         self.paces = None if settings.clock is None else settings.clock.paces(len(clients), settings.seed)
 
     def there(self, turn: int) -> list[int]:
@@ -75,6 +77,9 @@ class Course:
 
     def sampled(self, turn: int) -> list[int]:
         """Who is asked in a round: a function of seed and round."""
+        if self.draw is not None:
+            here = set(self.there(turn))
+            return [c for c in self.draw(turn) if c in here]
         able = self.clients.able
         order = torch.randperm(len(able), generator=generator(self.settings.seed, "clients", turn))
         there = set(self.there(turn))

@@ -44,6 +44,8 @@ def evaluate(run: Rounds) -> float:
     spreads = {which: spread(values, task.goal) for which, values in found.items()}
     said = {f"{which}_{name}": value for which, own in spreads.items() for name, value in own.items()}
     run.line("clients", metric=task.metric, **said, **more)
+    if run.guard is not None:
+        run.line("privacy", **run.guard.report())
     value = float(run.validation[task.metric])
     better = run.best is None or (value < run.best if task.goal == "min" else value > run.best)
     if math.isfinite(value) and better:
@@ -63,15 +65,17 @@ def finish(run: Rounds, problem: str | None) -> Federated:
         problem = f"validation {task.metric} was not finite at the end, round {run.turn}"
     if problem is not None:
         status, message = "diverged", problem
-    elif run.turn < run.rounds:
+    elif run.turn < run.rounds and not run.over:
         status, message = "stopped", f"stopped after round {run.turn} of {run.rounds}"
     else:
         status = "finished"
         if task.test is not None:
             with run.server.optimizer.evaluating():
                 test = task.evaluate(run.server.model, "test")
-        if run.refused:
-            message = f"{run.refused} updates were rejected"
+        said = [f"{run.refused} updates were rejected"] if run.refused else []
+        if run.turn < run.rounds:
+            said.append(f"the privacy budget is spent after round {run.turn} of {run.rounds}")
+        message = "; ".join(said)
     own = {f"own_{name}": values for name, values in run.own.items()}
     result = {
         "status": status,
@@ -94,6 +98,10 @@ def finish(run: Rounds, problem: str | None) -> Federated:
         "liars": sorted(run.liars),
         "clients": {"number": run.measure.who, **run.by_client, **own},
     }
+    if run.guard is not None:
+        result["privacy"] = run.guard.report()
+        if run.settings.privacy.random != "system":
+            result["notes"] = [*result["notes"], "not private: the noise follows from the seed (random='seed')"]
     if run.settings.clock is not None or run.method.buffer:
         result["time"] = run.course.time
     if run.settings.attack is not None:

@@ -20,8 +20,12 @@ from steepest.federated.method import Method
 from steepest.federated.methods import as_method
 from steepest.federated.partition import Partition
 from steepest.federated.partitioners import Dealer, parse
+from steepest.federated.privacy import Privacy
+from steepest.federated.privacy import refuse as refuse_private
 from steepest.federated.robust import Aggregate
 from steepest.federated.rounds import Rounds
+from steepest.federated.secure import Secagg
+from steepest.federated.secure import refuse as refuse_secure
 from steepest.federated.settings import Late, Settings, Ways
 from steepest.federated.stacked import Stacked, Unstackable
 from steepest.tasks.registry import load
@@ -57,6 +61,8 @@ class Federation:
         deadline: When a round ends on that clock, come back or not; None: the server waits for all that come.
         late: What becomes of clients that would need longer: ``"dropped"``, or ``"fewer"``: they take as many steps as
             they have time for.
+        privacy: What is promised to each client: ``"eps=4, delta=1e-5"``, ``"ftrl(eps=4)"``, ``"local(eps=8)"``.
+        secure: Updates are added up in secret, and the server sees their sum alone: True, or ``"secagg(reach=2)"``.
 
     Example:
         >>> import steepest as st
@@ -91,6 +97,8 @@ class Federation:
         clock: Clock | str | None = None,
         deadline: float | None = None,
         late: Late = "dropped",
+        privacy: Privacy | str | None = None,
+        secure: Secagg | str | bool | None = None,
     ) -> None:
         self.task = load(task)
         self.spelling = task if isinstance(task, str) else None
@@ -98,11 +106,14 @@ class Federation:
         self.settings = Settings(
             sample, epochs, steps, batch_size, seed, holdout, absent,
             aggregate, attack, compress, down, fade, engine, available, clock, deadline, late,  # type: ignore[arg-type]
+            privacy, secure,  # type: ignore[arg-type]
         )  # fmt: skip
         dealt = parse(clients) if isinstance(clients, str) else clients
         normed = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.model().modules())
         self.clients = Clients(self.task, dealt, seed, holdout, least=2 if normed else 1)
         self.sampled = self.settings.sampled(len(self.clients.able))
+        refuse_private(self)
+        refuse_secure(self)
         self.reason: str | None = None
         self.engine: str = engine
         """The engine that was taken by the last run."""

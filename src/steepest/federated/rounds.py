@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from steepest.core.records import Metrics, lock
-from steepest.federated import ending, saving
+from steepest.federated import closed, ending, saving
 from steepest.federated.course import Apart, Course, Team, Together
 from steepest.federated.inbox import Rejected
 from steepest.federated.journal import Federated, Journal, record
@@ -74,10 +74,10 @@ class Rounds:
             if not self.validation:
                 ending.evaluate(self)
                 saving.checkpoint(self)
-            while self.turn < self.rounds and not stop.asked and problem is None:
+            while self.turn < self.rounds and not stop.asked and problem is None and not self.over:
                 loss = self._timed()
                 problem = self._problem()
-                if problem is None and (self.turn % self.every == 0 or self.turn == self.rounds):
+                if problem is None and (self.turn % self.every == 0 or self.turn == self.rounds or self.over):
                     bar.evaluated(self.task.metric, ending.evaluate(self))
                 saving.checkpoint(self)
                 bar.step(self.turn, loss)
@@ -105,6 +105,10 @@ class Rounds:
         self.up = Uplink(s.compress, self.vectors, rest, s.fade, s.seed)
         self.down = Downlink(s.down, self.vectors, s.seed)
         self.course = self._course()
+        self.guard = closed.guard_of(self)
+        self.sealed = closed.sealed_of(self)
+        if self.guard is not None:
+            self.course.draw = self.guard.sampled
         self.kept = {name: torch.zeros(lengths.get(name, size), dtype=torch.float64) for name in self.method.vectors}
         self.memory = Memory()
         honest = [c for c in self.clients.able if c not in self.liars]
@@ -113,6 +117,11 @@ class Rounds:
     def _course(self) -> Course:
         fed, own = self.fed, (self.settings, self.clients, self.fed.batch, self.fed.sampled, self.down)
         return Apart(*own, fed.method.buffer) if fed.method.buffer else Together(*own)
+
+    @property
+    def over(self) -> bool:
+        """Whether a budget of privacy is spent."""
+        return self.guard is not None and self.guard.ended
 
     # ---------------------------------------------------------------------------------------------------------- a round
 
@@ -138,7 +147,7 @@ class Rounds:
         self.turn += 1
         self.traffic.down += team.sent + team.asked * (beside + self._extra(self.method.extra_down))
         if not clients:
-            self._line_of(team, {})
+            self._line_of(team, closed.nobody(self, t, w))
             return math.nan
         work = self.data.work(clients, t, self.fed.batch, s.epochs, s.steps)
         if team.most is not None:
@@ -156,10 +165,13 @@ class Rounds:
         start, found = self.method.local(view)
         deltas = found.weights.double().sub_(start.to(self.vectors.dtype))
         away = (t - self.last[clients]).tolist()
-        arrived, received = self.up.send(clients, deltas, t, away)
-        self.traffic.up += received + len(clients) * (beside + self._extra(self.method.extra))
         steps = found.steps
-        accept(self, view, found, arrived)
+        if self.guard is not None or self.sealed is not None:
+            self.traffic.up += closed.step(self, view, found, deltas, away)
+        else:
+            arrived, received = self.up.send(clients, deltas, t, away)
+            self.traffic.up += received + len(clients) * (beside + self._extra(self.method.extra))
+            accept(self, view, found, arrived)
         self.last[clients] = t
         sizes = torch.tensor(self.clients.sizes[clients], dtype=torch.float64)
         losses = found.losses

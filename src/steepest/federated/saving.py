@@ -64,6 +64,7 @@ def pack(run: Rounds) -> dict[str, Any]:
         "sizes": list(run.down.sizes),
         "traffic": [run.traffic.up, run.traffic.down],
         "course": run.course.keep(),
+        "privacy": None if run.guard is None else run.guard.keep(),
     }
 
 
@@ -84,3 +85,5 @@ def unpack(run: Rounds, saved: dict[str, Any]) -> None:
     run.traffic = Traffic(*saved["traffic"])
     if "course" in saved:
         run.course.restore(saved["course"])
+    if run.guard is not None:
+        run.guard.restore(saved["privacy"])

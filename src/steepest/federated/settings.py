@@ -11,7 +11,9 @@ from steepest.federated.available import Availability, as_availability
 from steepest.federated.clock import Clock, as_clock
 from steepest.federated.compress import Codec, as_codec
 from steepest.federated.errors import FederationError
+from steepest.federated.privacy import Privacy, as_privacy
 from steepest.federated.robust import Aggregate, as_aggregate
+from steepest.federated.secure import Secagg, as_secure
 
 Ways = Literal["auto", "stacked", "loop"]
 Late = Literal["dropped", "fewer"]
@@ -38,6 +40,8 @@ class Settings:
     clock: Clock | None = None
     deadline: float | None = None
     late: Late = "dropped"
+    privacy: Privacy | None = None
+    secure: Secagg | None = None
 
     def __post_init__(self) -> None:
         for name, make in (
@@ -47,6 +51,8 @@ class Settings:
             ("down", as_codec),
             ("available", as_availability),
             ("clock", as_clock),
+            ("privacy", as_privacy),
+            ("secure", as_secure),
         ):
             object.__setattr__(self, name, make(getattr(self, name)))
         for name, least in (("epochs", 1), ("steps", 1), ("batch_size", 1), ("seed", 0)):
@@ -88,7 +94,8 @@ class Settings:
         pieces = ("aggregate", "attack", "compress", "down")
         said = {name: getattr(self, name) for name in names}
         said |= {name: None if (v := getattr(self, name)) is None else str(v) for name in pieces}
-        said |= {name: str(v) for name in ("available", "clock") if (v := getattr(self, name)) is not None}
+        newer = ("available", "clock", "privacy", "secure")
+        said |= {name: str(v) for name in newer if (v := getattr(self, name)) is not None}
         return said if self.deadline is None else {**said, "deadline": self.deadline, "late": self.late}
 
 

@@ -27,8 +27,20 @@ def federation_facts(records: Records) -> str | None:
     parts = [f"{clients} clients by {said.get('partition')}, {sampled} of them in a round"]
     local = said.get("steps")
     parts.append(f"{plural(local, 'step')} each" if local else f"{plural(said.get('epochs') or 1, 'epoch')} each")
-    words = {"aggregate": "combined by", "attack": "attacked by", "compress": "sent as", "down": "sent back as"}
+    words = {
+        "aggregate": "combined by", "attack": "attacked by", "compress": "sent as", "down": "sent back as",
+        "privacy": "private by", "secure": "added up in secret by",
+    }  # fmt: skip
     parts += [f"{text} {said[name]}" for name, text in words.items() if said.get(name)]
+    if said.get("available"):
+        parts.append(f"clients are there by {said['available']}")
+    if said.get("clock"):
+        parts.append(f"as fast as {said['clock']} says, a step of the median client taking about 1")
+    if said.get("deadline"):
+        late = "dropped" if said.get("late") == "dropped" else "take fewer steps"
+        parts.append(
+            f"rounds end after {float(said['deadline']):g}, late clients are {late}".replace("are take", "take")
+        )
     if said.get("absent"):
         parts.append(f"{100 * float(said['absent']):g} % of those asked do not come back")
     measured = "rows held out at each client" if said.get("holdout") else "each client's training rows"
@@ -58,7 +70,14 @@ def federation_figures(records: Records, task: Task, points: int) -> list[Figure
             records, task, drift, title="Drift of clients", y="share", points=points, percent=True,
             caption="Which share of the clients' updates cancels in their mean.",
         ),
-        _sent(records, task),
+        _against(
+            records, task, "bytes_up", 1e-6, "MB sent by clients", title=f"Validation {task.metric} by what was sent",
+            caption="Bytes that all clients sent, indices and framing counted; mean over the seeds.",
+        ),
+        _against(
+            records, task, "time", 1.0, "time", title=f"Validation {task.metric} by the counted clock",
+            caption="The unit is about a step of the median client; mean over the seeds.",
+        ),
     ]  # fmt: skip
     return [made for made in found if made is not None]
 
@@ -74,9 +93,22 @@ def federation_table(records: Records, task: Task, name: str) -> Html:
         Column("Sent down", hint="to all clients in a run"),
         Column("Rejected", hint="updates that were malformed, over all seeds"),
     ]
+    private = any(mapping(run.result.get("privacy")) for run in records.of(task))
+    if private:
+        columns.append(Column("Epsilon", hint="what privacy was spent, the most over the seeds; at the delta above"))
+    more = [
+        (key, title, hint)
+        for key, title, hint in (
+            ("time", "Time", "by the counted clock, mean over seeds"),
+            ("attack_success", "Attack succeeds", "share of marked validation rows, mean over seeds"),
+        )
+        if any(run.result.get(key) is not None for run in records.of(task))
+    ]
+    columns += [Column(title, hint=hint) for _, title, hint in more]
     rows = []
     for strategy in ranked(records, task):
         runs = [run for run in records.of(task, strategy) if run.status == "finished"]
+        spent = [v for run in runs if (v := number(mapping(run.result.get("privacy")).get("epsilon"))) is not None]
         mean, sd = mean_sd(_ends(runs, "global_mean"))
         apart, _ = mean_sd(_ends(runs, "global_sd"))
         worst, _ = mean_sd(_ends(runs, "global_worst_tenth"))
@@ -91,6 +123,8 @@ def federation_table(records: Records, task: Task, name: str) -> Html:
                 Cell(_bytes(up), up),
                 Cell(_bytes(down), down),
                 Cell(f"{bad:.0f}" if runs else DASH, bad),
+                *([Cell(figure(max(spent), 3) if spent else DASH, max(spent, default=0.0))] if private else []),
+                *(Cell(figure(value, 3), value) for value in (mean_sd(_results(runs, key))[0] for key, _, _ in more)),
             ]
         )
     return table(name, "How the clients fare, and what was sent", columns, rows)
@@ -170,11 +204,14 @@ def _dealt(records: Records, task: Task) -> Figure | None:
     )  # fmt: skip
 
 
-def _sent(records: Records, task: Task) -> Figure | None:
-    """The metric against the bytes that all clients have sent."""
+def _against(
+    records: Records, task: Task, name: str, scale: float, axis: str, *, title: str, caption: str
+) -> Figure | None:
+    """The metric against something that rounds count up."""
     data: list[Trace] = []
     for strategy in records.strategies:
-        curve = _by_bytes([run for run in records.of(task, strategy) if run.status == "finished"], task)
+        runs = [run for run in records.of(task, strategy) if run.status == "finished"]
+        curve = _by(runs, task, name, scale)
         if curve is None:
             continue
         line = {"color": colour(strategy.index), "dash": dash(strategy.index), "width": 2}
@@ -183,11 +220,11 @@ def _sent(records: Records, task: Task) -> Figure | None:
         return None
     names = ", ".join(s.label for s in records.strategies)
     return Figure(
-        title=f"Validation {task.metric} by what was sent",
-        caption="Bytes that all clients sent, indices and framing counted; mean over the seeds.",
-        alt=f"Validation {task.metric} on {task.name} against the megabytes that clients sent, for {names}.",
+        title=title,
+        caption=caption,
+        alt=f"Validation {task.metric} on {task.name} against {axis}, for {names}.",
         data=data,
-        x={"title": {"text": "MB sent by clients"}, "type": "log" if _far(data) else "linear"},
+        x={"title": {"text": axis}, "type": "log" if _far(data) else "linear"},
         y={"title": {"text": task.metric}},
     )
 
@@ -211,17 +248,17 @@ def _far(data: list[Trace]) -> bool:
     return bool(max(ends) > 8 * min(ends))
 
 
-def _by_bytes(runs: list[Run], task: Task) -> Curve | None:
-    """Mean over runs of bytes and metric at each evaluation after the first."""
+def _by(runs: list[Run], task: Task, name: str, scale: float) -> Curve | None:
+    """Mean over runs of what rounds count and of the metric, at each evaluation after the first."""
     curves = []
     for run in runs:
         found = run.curve(task.metric, "validation").finite()
-        if "bytes_up" not in run.rounds or len(found.steps) < 2:
+        if name not in run.rounds or len(found.steps) < 2:
             return None
         at = np.searchsorted(run.rounds["step"], found.steps[1:])
         if at.max() >= len(run.rounds["step"]):
             return None
-        curves.append((run.rounds["bytes_up"][at] / 1e6, found.values[1:]))
+        curves.append((run.rounds[name][at] * scale, found.values[1:]))
     if not curves or len({len(x) for x, _ in curves}) > 1:
         return None
     return Curve(np.mean([x for x, _ in curves], 0), np.mean([y for _, y in curves], 0))

@@ -21,7 +21,7 @@ from steepest.advisor.trial import arms, compared
 from steepest.advisor.words import verdict
 from steepest.multitask.cluster import labelled, members
 from steepest.report import draw
-from steepest.report.tasks_page import tasks_text
+from steepest.report.tasks_text import tasks_text
 from steepest.tasks import Task, load
 
 

@@ -36,7 +36,7 @@ def tasks(
     """
     from steepest.advisor import advise
     from steepest.report import draw
-    from steepest.report.tasks_page import tasks_text
+    from steepest.report.tasks_text import tasks_text
 
     folder = out or Path("runs") / slug(f"tasks {task}")
     with counted("steps of measuring") as tell:

@@ -44,7 +44,7 @@ class NeuronGraph(Rule):
 
     Args:
         beta2: Weight of the past in the squared gradient. Unitless, in [0, 1).
-        eps: Size below which an entry steps less, in units of the tensor's root mean square gradient, in [0, 1).
+        eps: Size below which an entry steps less, in units of the tensor's root mean square gradient, in [0, inf).
         nodes: False leaves the neurons out: :math:`h = 0`, and 39 numbers that were learned without them.
         weights: The ``"trained"`` network, one that is ``"untrained"`` (then :math:`u_t = a_t`, which is Adam), or a
             file that ``python -m steepest.graph.meta --write`` made.
@@ -65,7 +65,7 @@ class NeuronGraph(Rule):
     """
 
     beta2: Scalar = hyper(default=0.999, bounds="[0, 1)")
-    eps: Scalar = hyper(default=1e-6, bounds="[0, 1)")
+    eps: Scalar = hyper(default=1e-6, bounds="[0, inf)")
     nodes: bool = True
     weights: str = "trained"
 

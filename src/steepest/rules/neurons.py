@@ -13,8 +13,10 @@ import math
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -31,6 +33,7 @@ BLOCK = 1 << 16
 """Entries of a stack that are worked on together, so that what is made on the way stays in the cache."""
 
 Theta = Mapping[str, Tensor]
+Numbers = npt.NDArray[Any]
 
 
 def layout(nodes: bool = True) -> dict[str, tuple[int, ...]]:
@@ -59,38 +62,48 @@ def unflatten(flat: Tensor, nodes: bool = True) -> dict[str, Tensor]:
 
 def untrained(nodes: bool = True, seed: int = 0) -> Tensor:
     """Weights with which the direction is Adam's: what is random in them is multiplied by zeros."""
-    generator = torch.Generator().manual_seed(seed)
-    parts = []
-    for name, shape in layout(nodes).items():
-        if name.endswith(("edge", "in")):
-            parts.append(torch.randn(shape, generator=generator, dtype=torch.float64) * shape[-1] ** -0.5)
-        else:
-            parts.append(torch.zeros(shape, dtype=torch.float64))
-    flat = torch.cat([part.flatten() for part in parts])
-    unflatten(flat, nodes)["skip"][0, 0] = 1.0
-    return flat
-
-
-@functools.cache
-def learned(weights: str, nodes: bool, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
-    """The network by its name, ``"trained"`` or ``"untrained"``, or from a file; read once."""
-    with torch.inference_mode(False):  # kept for whoever comes next, with gradients or without
-        return unflatten(
-            (untrained(nodes) if weights == "untrained" else kept(weights, nodes)).to(device, dtype), nodes
-        )
+    return torch.from_numpy(_adams(nodes, seed))
 
 
 def kept(weights: str = "trained", nodes: bool = True) -> Tensor:
     """The numbers of a file that :mod:`steepest.graph.meta` writes, by default of the one beside this."""
+    return torch.from_numpy(_read(weights, nodes))
+
+
+def learned(weights: str, nodes: bool, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+    """The network by its name, ``"trained"`` or ``"untrained"``, or from a file.
+
+    What is kept between calls are numbers, not tensors, which belong to the mode in which they are made.
+    """
+    return unflatten(torch.from_numpy(_numbers(weights, nodes, dtype == torch.float32)).to(device, dtype), nodes)
+
+
+@functools.cache
+def _numbers(weights: str, nodes: bool, single: bool) -> Numbers:
+    flat = _adams(nodes) if weights == "untrained" else _read(weights, nodes)
+    return flat.astype(np.float32) if single else flat
+
+
+def _adams(nodes: bool, seed: int = 0) -> Numbers:
+    draw, parts = np.random.default_rng(seed), []
+    for name, shape in layout(nodes).items():
+        random = name.endswith(("edge", "in"))
+        parts.append(draw.standard_normal(shape) * shape[-1] ** -0.5 if random else np.zeros(shape))
+        if name == "skip":
+            parts[-1][0, 0] = 1.0
+    return np.concatenate([part.ravel() for part in parts])
+
+
+def _read(weights: str, nodes: bool) -> Numbers:
     file = files("steepest.rules") / "neuron_graph.json" if weights == "trained" else Path(weights)
     try:
-        flat = torch.tensor(json.loads(file.read_text())["nodes" if nodes else "edges"], dtype=torch.float64)
+        flat = np.array(json.loads(file.read_text())["nodes" if nodes else "edges"], np.float64)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HyperparameterError(
             f"neuron_graph: weights is 'trained', 'untrained' or a file written by python -m steepest.graph.meta; "
             f"{weights!r} cannot be read: {error}"
         ) from error
-    if flat.shape != (count(nodes),) or not torch.isfinite(flat).all():
+    if flat.shape != (count(nodes),) or not np.isfinite(flat).all():
         raise HyperparameterError(f"neuron_graph: {weights!r} must hold {count(nodes)} finite numbers.")
     return flat
 

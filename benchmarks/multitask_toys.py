@@ -24,11 +24,9 @@ from steepest.testing.toys import STARTS, toy
 
 LR, STEPS, EVERY = 0.02, 5_000, 10
 TOYS = {"cagrad": 1.0, "nash": 0.1}
-METHODS: dict[str, Method] = {
-    "mean": M.Mean(),
-    "PCGrad": M.PCGrad(),
-    "CAGrad": M.CAGrad(),
-    "UPGrad": M.UPGrad(),
+METHODS: dict[str, dict[str, Method]] = {
+    "cagrad": {"mean": M.Mean(), "PCGrad": M.PCGrad(), "CAGrad": M.CAGrad(), "UPGrad": M.UPGrad()},
+    "nash": {"mean": M.Mean(), "CAGrad": M.CAGrad(), "UPGrad": M.UPGrad(), "Nash-MTL": M.NashMTL()},
 }
 BOX, SIZE, FINE = 10.5, 330, 2
 COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115))
@@ -123,7 +121,7 @@ def main() -> None:
     kept: dict[str, Any] = {}
     for name in options.toy or TOYS:
         scale, found = TOYS[name], {}
-        for label, method in METHODS.items():
+        for label, method in METHODS[name].items():
             ways = kept_walk(method, scale, options.work and options.work / f"{name}-{label}.json")
             ends = [way[-1] for way in ways]
             found[label] = {"ways": ways, "ends": ends, "reached": list(map(reached, ends))}

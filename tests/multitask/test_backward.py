@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -481,3 +482,47 @@ def test_fewer_samples_than_inputs(kind: str, bias: bool) -> None:
         assert tasks.gramian is not None
         found.append(tasks.gramian)
     assert torch.allclose(found[0], found[1], rtol=1e-4, atol=1e-5 * float(found[1].diagonal().max()))
+
+
+# ----------------------------------------------------------------------------------------------- memory, compiled parts
+
+STATUS, PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def kilobytes(what: str) -> int:
+    return next(int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith(what))
+
+
+def peak(tasks: int, level: Any, width: int = 3200) -> float:
+    """What ``backward`` takes at its highest, in gradients of the trunk."""
+    trunk, heads = nn.Linear(width, width), nn.ModuleList(nn.Linear(width, 1) for _ in range(tasks))
+    h = trunk(torch.randn(8, width)).tanh()
+    losses = {str(i): head(h).square().mean() for i, head in enumerate(heads)}
+    mt = MultiTask(nn.ModuleList([trunk, heads]), M.UPGrad(level=level))
+    PEAK.write_text("5")  # the peak is counted from here on
+    before = kilobytes("VmRSS")
+    mt.backward(losses)
+    return (kilobytes("VmHWM") - before) * 1024 / (4 * width * width)
+
+
+@pytest.mark.skipif(not PEAK.exists(), reason="the peak of a process's memory is read from Linux's /proc")
+def test_memory_does_not_grow_with_the_tasks_but_for_rows_of_their_gradients() -> None:
+    peak(2, "features")  # what the first call takes for good
+    assert peak(8, "gramian") < 1.5
+    assert peak(8, "features") < 1.5
+    assert peak(8, "jacobian") > 8 - 0.5
+
+
+@pytest.mark.slow
+def test_a_compiled_trunk_gives_the_same() -> None:
+    for level in (*LEVELS, "features"):
+        found = []
+        for compiled in (False, True):
+            torch.manual_seed(0)
+            net, x = Net(nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 6))), torch.randn(16, 6)
+            parameters = list(net.parameters())
+            if compiled:
+                net.trunk.compile(backend="aot_eager")
+            MultiTask(net, M.UPGrad(level=level)).backward(net.losses(x))
+            found.append([p.grad for p in parameters])
+        torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-6)

@@ -41,7 +41,6 @@ METHODS = {
     "FedAvgM": "fedavg(client={c}, server=sgd(lr=1.0, momentum=0.5))",
     "FedAdam": "fedavg(client={c}, server=adam(lr=0.01, eps=1e-3))",
     "FedLion": "fedavg(client={c}, server=lion(lr=0.003))",
-    "FedMuon (server)": "fedavg(client={c}, server=muon(lr=0.02))",
     "FedProx": "fedprox(client={c}, mu=0.1)",
     "SCAFFOLD": "scaffold(client={c})",
     "SCAFFOLD, by samples": "scaffold(client={c}, weighting='samples')",
@@ -49,7 +48,6 @@ METHODS = {
     "FedDyn": "feddyn(client={c}, alpha=0.1)",
     "FedExP": "fedexp(client={c})",
     "Mime": "mime(client={c})",
-    "MimeLite": "mimelite(client={c})",
     "MIFA": "mifa(client={c})",
     "q-FFL": "qffl(client={c}, q=1.0)",
     "aligned": "aligned(client={c})",
@@ -126,23 +124,23 @@ def own_jobs(_: dict[str, Any]) -> Iterator[Job]:
         for column, deal in DEALS.items():
             for seed in SEEDS:
                 yield job("own", row, column, seed, "digits-mlp", deal, text.format(c=client(0.1)), 50,
-                          clients=20, sample=10, batch_size=10, epochs=2, holdout=0.25)  # fmt: skip
+                          clients=20, sample=10, batch_size=10, epochs=1, holdout=0.25)  # fmt: skip
 
 
 def bytes_jobs(_: dict[str, Any]) -> Iterator[Job]:
     for codec in CODECS:
-        for seed in SEEDS:
-            yield job("bytes", str(codec), "", seed, "digits-mlp", "dirichlet:0.3", "fedavg(client=sgd(lr=0.1))", 100,
-                      clients=20, sample=10, batch_size=10, epochs=2, compress=codec)  # fmt: skip
+        for seed in list(SEEDS)[:3]:
+            yield job("bytes", str(codec), "", seed, "digits-mlp", "dirichlet:0.3", "fedavg(client=sgd(lr=0.1))", 80,
+                      clients=20, sample=10, batch_size=10, epochs=1, compress=codec)  # fmt: skip
 
 
 def attacks_jobs(_: dict[str, Any]) -> Iterator[Job]:
-    method = "fedavg(client=sgd(lr=0.1))"
+    method = "fedavg(client=sgd(lr=0.3))"
     for attack in (None, *ATTACKS):
         for rule in RULES:
             for seed in list(SEEDS)[:3]:
                 yield job("attacks", str(rule), str(attack), seed, "digits-mlp", "iid", method, 30,
-                          clients=20, batch_size=8, epochs=2, attack=attack, aggregate=rule)  # fmt: skip
+                          clients=20, batch_size=8, attack=attack, aggregate=rule)  # fmt: skip
 
 
 def waiting_jobs(_: dict[str, Any]) -> Iterator[Job]:
@@ -171,7 +169,7 @@ def run(j: Job) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a model that liars have ruined refuses steps
         done = st.Federation(task, deal, j["method"], seed=j["seed"], **more).run(
-            j["rounds"], eval_every=max(1, j["rounds"] // 20)
+            j["rounds"], eval_every=max(1, j["rounds"] // 40) if "clock" in j else j["rounds"]
         )
     test = done.result["test"] or {}
     last = done.metrics("clients")[-1]

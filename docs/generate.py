@@ -29,6 +29,7 @@ from steepest.strategy import table as strategies
 from steepest.testing.rules import hyperparameters
 
 sys.path.insert(0, str(Path(__file__).parent))
+import federated_tables
 import rule_pages
 import suite_tables
 from rule_pages import inline as markdown
@@ -410,6 +411,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "suite-overall": lambda: table(*suite_tables.overall_rows()),
     "suite-tasks": lambda: table(*suite_tables.task_rows()),
     "suite-verdicts": suite_tables.verdicts,
+    "federated-methods": lambda: table(*federated_tables.method_rows()) + "\n" + federated_tables.made(),
+    "federated-own": lambda: table(*federated_tables.own_rows()),
+    "federated-bytes": lambda: table(*federated_tables.byte_rows()),
+    "federated-attacks": lambda: table(*federated_tables.attack_rows()),
+    "federated-waiting": lambda: table(*federated_tables.waiting_rows()),
     "fleet": lambda: table(*fleet_rows()),
     "fleet-searches": lambda: table(*fleet_search_rows()),
     "fleet-machine": fleet_machine,

@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all tests lint types layers format bench bench-rules docs hooks browser clean
+.PHONY: help setup demo test test-all tests lint types layers format bench bench-rules meta-train docs hooks browser clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -69,6 +69,12 @@ bench: $(VENV)/.tests  ## time a step beside torch.optim; results as JSON in ben
 
 bench-rules: $(VENV)/.tests  ## time a step of every rule beside every peer that has it (some 10 minutes, on a quiet machine)
 	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/rules.py --out benchmarks/results/rules.json
+
+meta-train: $(VENV)/.tests  ## train the network of neuron_graph again (half an hour on 2 cores; goes on where it stopped)
+	$(BIN)/python -m steepest.graph.meta --only nodes & first=$$!; \
+	$(BIN)/python -m steepest.graph.meta --only edges & second=$$!; wait $$first && wait $$second
+	$(BIN)/python -m steepest.graph.meta --write src/steepest/rules/neuron_graph.json
+	$(BIN)/python benchmarks/meta.py --out benchmarks/results/meta.json --picture docs/neuron-graph-meta.png
 
 docs: $(VENV)/.tests  ## write the tables of docs/ again, from the classes
 	$(BIN)/python docs/generate.py

@@ -29,8 +29,8 @@ NODE = 7
 HIDDEN = 4
 LIMIT = 8.0
 """Inputs are clamped here. Adam's direction with its usual betas is below 7.3."""
-BLOCK = 1 << 16
-"""Entries of a stack that are worked on together, so that what is made on the way stays in the cache."""
+BLOCK = 1 << 18
+"""Entries of a stack that are worked on together, so that what is made on the way stays small."""
 
 Theta = Mapping[str, Tensor]
 Numbers = npt.NDArray[Any]
@@ -68,6 +68,16 @@ def untrained(nodes: bool = True, seed: int = 0) -> Tensor:
 def kept(weights: str = "trained", nodes: bool = True) -> Tensor:
     """The numbers of a file that :mod:`steepest.graph.meta` writes, by default of the one beside this."""
     return torch.from_numpy(_read(weights, nodes))
+
+
+def outputs(nodes: bool = True) -> Tensor:
+    """Which of the numbers are weights of outputs: all but those of first layers.
+
+    >>> int(outputs().sum()), int(outputs(nodes=False).sum())
+    (51, 11)
+    """
+    parts = [torch.full(shape, name.endswith(("skip", "out"))) for name, shape in layout(nodes).items()]
+    return torch.cat([part.flatten() for part in parts])
 
 
 def learned(weights: str, nodes: bool, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:

@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/meta"))
     parser.add_argument("--updates", type=int, default=Plan.updates)
     parser.add_argument("--pairs", type=int, default=Plan.pairs)
+    parser.add_argument("--whole", action="store_true", help="train the first layers too: wants ten times the updates")
     parser.add_argument("--tasks", type=int, default=Plan.tasks)
     parser.add_argument("--seed", type=int, default=Plan.seed)
     parser.add_argument("--minutes", type=float, default=math.inf)
@@ -44,6 +45,7 @@ def main() -> None:
             updates=options.updates,
             pairs=options.pairs,
             tasks=options.tasks,
+            whole=options.whole,
             seed=options.seed,
         )
         trainings[which] = MetaTraining(plan, options.out / which, options.device)

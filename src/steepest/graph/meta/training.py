@@ -18,7 +18,7 @@ from steepest.core.records import load_checkpoint, save_checkpoint
 from steepest.graph.meta.families import HELD_OUT, TRAIN, Family
 from steepest.graph.meta.pes import Pairs
 from steepest.graph.meta.runs import Runs, compare
-from steepest.rules.neurons import count, untrained
+from steepest.rules.neurons import count, outputs, untrained
 from steepest.strategy import parse
 
 HELD_RATES = (3e-3, 1e-2, 3e-2, 1e-1)
@@ -36,6 +36,8 @@ class Plan:
         piece: Steps of a run between two updates.
         sigma: Standard deviation of perturbations.
         lr: Adam's, which falls along a cosine.
+        whole: Train the first layers too. They stay random otherwise, which leaves 51 numbers to train of 199: an
+            estimate is the better, the fewer it is of.
         seed: Of everything.
         judge: Updates between two looks at held-out families; 0 for none.
         keep: Updates between two checkpoints.
@@ -44,15 +46,16 @@ class Plan:
     """
 
     nodes: bool = True
-    updates: int = 300
-    pairs: int = 16
+    updates: int = 120
+    pairs: int = 8
     tasks: int = 2
     piece: int = 50
     sigma: float = 0.1
-    lr: float = 1.5e-2
+    lr: float = 3e-2
+    whole: bool = False
     seed: int = 0
-    judge: int = 60
-    keep: int = 10
+    judge: int = 30
+    keep: int = 5
     bound: float = 1.0
 
 
@@ -76,18 +79,30 @@ class MetaTraining:
         self.update = 0
         self.seconds = 0.0
         self.base = untrained(plan.nodes).float().to(device)
-        self.theta = torch.nn.Parameter(self.base.clone())
+        free = torch.ones(len(self.base), dtype=torch.bool) if plan.whole else outputs(plan.nodes)
+        self.free = free.nonzero().flatten().to(device)
+        self.change = torch.nn.Parameter(self.base.new_zeros(len(self.free)))
         strategy = parse(f"adam(lr={plan.lr}, betas=(0.9, 0.98)) | cosine | clip_norm(1)")
-        self.optimizer = strategy.optimizer([self.theta], steps=plan.updates)
+        self.optimizer = strategy.optimizer([self.change], steps=plan.updates)
         self.generator = torch.Generator().manual_seed(plan.seed)
         members = 1 + 2 * plan.pairs
         self.runs = [
             Runs(f, plan.tasks, members, 1000 * plan.seed + i, nodes=plan.nodes, device=device)
             for i, f in enumerate(families)
         ]
-        self.pairs = [Pairs(plan.tasks * plan.pairs, self.base, plan.sigma) for _ in families]
+        self.pairs = [Pairs(plan.tasks * plan.pairs, self.change.detach(), plan.sigma) for _ in families]
         if folder is not None:
             self._resume(folder)
+
+    @property
+    def theta(self) -> Tensor:
+        """The rule's weights as they are now."""
+        return self.weights(self.change.detach())
+
+    def weights(self, change: Tensor) -> Tensor:
+        """The rule's weights, for each of a stack of changes."""
+        shape = (*change.shape[:-1], len(self.base))
+        return self.base.expand(shape).index_add(-1, self.free, change)
 
     def train(self, updates: int | None = None, minutes: float = math.inf) -> Tensor:
         """Update up to the plan's number, or stop before; the weights as they are then."""
@@ -100,11 +115,11 @@ class MetaTraining:
             if self.plan.judge and (self.update % self.plan.judge == 0 or self.update == self.plan.updates):
                 line["held_out"] = self.judged()
             self._write(line)
-        return self.theta.detach().clone()
+        return self.theta
 
     def step(self) -> dict[str, Any]:
         """One update of the weights; what to write about it."""
-        ratios, gradient = [], torch.zeros_like(self.base)
+        ratios, gradient = [], torch.zeros_like(self.change)
         for runs, pairs in zip(self.runs, self.pairs, strict=True):
             if runs.over:
                 runs.begin()
@@ -112,7 +127,7 @@ class MetaTraining:
             ratio, estimate = self.piece(runs, pairs)
             ratios.append(ratio)
             gradient += estimate / len(self.runs)
-        self.theta.grad = gradient
+        self.change.grad = gradient
         norm = float(gradient.norm())
         self.optimizer.step()
         self.update += 1
@@ -122,8 +137,9 @@ class MetaTraining:
         """Train a piece with perturbed weights: the mean logarithm of loss over Adam's, and the estimate."""
         plan, n = self.plan, self.plan.tasks
         noise = pairs.draw(self.generator).view(n, plan.pairs, -1)
-        theta = self.theta.detach()
-        flat = torch.cat([self.base.expand(n, 1, -1), theta + noise, theta - noise], 1)
+        change = self.change.detach()
+        perturbed = torch.cat([change + noise, change - noise], 1)
+        flat = torch.cat([self.base.expand(n, 1, -1), self.weights(perturbed)], 1)
         losses = runs.steps(flat.flatten(0, 1), min(plan.piece, runs.family.steps - runs.t))
         log = losses.mean(0).log()
         ratio = (log[:, 1:] - log[:, :1]).nan_to_num(plan.bound).clamp(-plan.bound, plan.bound)
@@ -132,7 +148,7 @@ class MetaTraining:
 
     def judged(self) -> dict[str, list[float]]:
         """On held-out families: the logarithm of the final loss over Adam's, each at its best rate, task by task."""
-        return {family.name: held_out(family, self.theta.detach(), device=self.device) for family in HELD_OUT}
+        return {family.name: held_out(family, self.theta, device=self.device) for family in HELD_OUT}
 
     def state(self) -> dict[str, Any]:
         """Everything, for a checkpoint."""
@@ -140,7 +156,7 @@ class MetaTraining:
             "plan": dataclasses.asdict(self.plan),
             "update": self.update,
             "seconds": self.seconds,
-            "theta": self.theta.detach(),
+            "change": self.change.detach(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "runs": [runs.state() for runs in self.runs],
@@ -153,7 +169,7 @@ class MetaTraining:
             raise ValueError(f"the checkpoint is of another plan: {state['plan']}. Choose another folder.")
         self.update, self.seconds = state["update"], state["seconds"]
         with torch.no_grad():
-            self.theta.copy_(state["theta"])
+            self.change.copy_(state["change"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
         for runs, pairs, r, h in zip(self.runs, self.pairs, state["runs"], state["history"], strict=True):

@@ -34,7 +34,7 @@ from steepest.core.records import machine, versions, write_json
 from steepest.federated.synthetic import problem
 
 SEEDS, SPARE = range(5), 100
-RATES = (0.03, 0.1, 0.3)
+RATES = (0.1, 0.3)
 METHODS = {
     "FedAvg": "fedavg(client={c})",
     "FedAvg, equal weights": "fedavg(client={c}, weighting='equal')",
@@ -43,13 +43,10 @@ METHODS = {
     "FedLion": "fedavg(client={c}, server=lion(lr=0.003))",
     "FedProx": "fedprox(client={c}, mu=0.1)",
     "SCAFFOLD": "scaffold(client={c})",
-    "SCAFFOLD, by samples": "scaffold(client={c}, weighting='samples')",
     "FedNova": "fednova(client={c})",
     "FedDyn": "feddyn(client={c}, alpha=0.1)",
     "FedExP": "fedexp(client={c})",
     "Mime": "mime(client={c})",
-    "MIFA": "mifa(client={c})",
-    "q-FFL": "qffl(client={c}, q=1.0)",
     "aligned": "aligned(client={c})",
     "MOON": "moon(client={c})",
     "FedDecorr": "feddecorr(client={c})",
@@ -66,10 +63,8 @@ OWN = {
 DEALS = {"0.1": "dirichlet:0.1", "0.3": "dirichlet:0.3", "1": "dirichlet:1", "IID": "iid"}
 SYNTHETIC = {"(1, 1)": "synthetic(1, 1)", "(0.5, 0.5)": "synthetic(0.5, 0.5)", "(0, 0)": "synthetic(0, 0)",
              "IID": "synthetic(iid)"}  # fmt: skip
-CODECS = (None, "int8", "qsgd", "qsgd(levels=1)", "sign", "power_sgd:2", "power_sgd:1", "topk:0.05", "topk:0.02",
-          "topk:0.01", "randomk:0.05")  # fmt: skip
-ATTACKS = ("sign_flip(scale=5)", "gaussian(scale=100)", "scaled(scale=100)", "ipm(scale=5)", "alie", "label_flip",
-           "backdoor(scale=5)")  # fmt: skip
+CODECS = (None, "int8", "qsgd", "qsgd(levels=1)", "sign", "power_sgd:2", "topk:0.05", "topk:0.02", "topk:0.01")
+ATTACKS = ("sign_flip(scale=5)", "gaussian(scale=100)", "ipm(scale=5)", "alie", "label_flip", "backdoor(scale=5)")
 RULES = (None, "median", "multi_krum(faulty=0.25)", "rfa", "centered_clip", "norm_bound")
 WAITING = {
     "rounds": ("fedavg(client={c})", 60, {}),
@@ -95,10 +90,11 @@ def client(rate: float) -> str:
 
 def methods_jobs(done: dict[str, Any]) -> Iterator[Job]:
     """Rates first, on the spare seed; then the runs that count."""
-    digits = {"clients": 100, "sample": 10, "batch_size": 10, "epochs": 5}
-    made = {"clients": 30, "sample": 10, "batch_size": 10, "epochs": 1}
-    grounds = (("digits", DEALS, "0.3", 50, digits), ("synthetic", SYNTHETIC, "(0.5, 0.5)", 50, made))
-    for ground, deals, middle, rounds, more in grounds:
+    digits = {"clients": 100, "sample": 10, "batch_size": 10, "epochs": 3}
+    made = {"clients": 30, "sample": 10, "batch_size": 10, "steps": 10}
+    grounds = (("digits", DEALS, "0.3", digits, SEEDS), ("synthetic", SYNTHETIC, "(0.5, 0.5)", made, SEEDS))
+    rounds = 40
+    for ground, deals, middle, more, seeds in grounds:
         for row, text in METHODS.items():
             tries = [
                 job("rates", f"{ground}: {row}", str(rate), SPARE, *where(ground, deals[middle]),
@@ -110,7 +106,7 @@ def methods_jobs(done: dict[str, Any]) -> Iterator[Job]:
                 continue
             best = min(range(len(RATES)), key=lambda i: ends[i]["loss"] if ends[i]["loss"] is not None else 1e9)
             for column, deal in deals.items():
-                for seed in SEEDS:
+                for seed in seeds:
                     yield job("methods", f"{ground}: {row}", column, seed, *where(ground, deal),
                               text.format(c=client(RATES[best])), rounds, **more)  # fmt: skip
 
@@ -121,15 +117,15 @@ def where(ground: str, deal: str) -> tuple[str, str]:
 
 def own_jobs(_: dict[str, Any]) -> Iterator[Job]:
     for row, text in OWN.items():
-        for column, deal in DEALS.items():
-            for seed in SEEDS:
+        for column, deal in (("0.1", "dirichlet:0.1"), ("1", "dirichlet:1")):
+            for seed in SEEDS[:3]:
                 yield job("own", row, column, seed, "digits-mlp", deal, text.format(c=client(0.1)), 50,
                           clients=20, sample=10, batch_size=10, epochs=1, holdout=0.25)  # fmt: skip
 
 
 def bytes_jobs(_: dict[str, Any]) -> Iterator[Job]:
     for codec in CODECS:
-        for seed in list(SEEDS)[:3]:
+        for seed in SEEDS[:3]:
             yield job("bytes", str(codec), "", seed, "digits-mlp", "dirichlet:0.3", "fedavg(client=sgd(lr=0.1))", 80,
                       clients=20, sample=10, batch_size=10, epochs=1, compress=codec)  # fmt: skip
 
@@ -138,14 +134,14 @@ def attacks_jobs(_: dict[str, Any]) -> Iterator[Job]:
     method = "fedavg(client=sgd(lr=0.3))"
     for attack in (None, *ATTACKS):
         for rule in RULES:
-            for seed in list(SEEDS)[:3]:
+            for seed in SEEDS[:2]:
                 yield job("attacks", str(rule), str(attack), seed, "digits-mlp", "iid", method, 30,
                           clients=20, batch_size=8, attack=attack, aggregate=rule)  # fmt: skip
 
 
 def waiting_jobs(_: dict[str, Any]) -> Iterator[Job]:
     for row, (text, rounds, more) in WAITING.items():
-        for seed in SEEDS:
+        for seed in SEEDS[:3]:
             yield job("waiting", row, "", seed, "digits-mlp", "dirichlet:0.3", text.format(c=client(0.1)), rounds,
                       clients=50, sample=10, batch_size=10, epochs=5, clock="lognormal:1", **more)  # fmt: skip
 

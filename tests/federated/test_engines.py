@@ -172,3 +172,32 @@ def test_clients_that_stay_away_are_left_out() -> None:
     run = Federation(task, clients, "fedavg", absent=0.6).run(8)
     counts = [line["clients"] for line in run.metrics("round")]
     assert 0 < np.mean(counts) < 6 and {line["sampled"] for line in run.metrics("round")} == {8}
+
+
+class Late(nn.Module):
+    """Draws from the third pass on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.passes = nn.Linear(4, 3), 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.passes += 1
+        return nn.functional.dropout(self.layer(x), 0.5 if self.passes > 4 else 0.0, self.passes > 4)
+
+
+def test_a_model_that_begins_to_draw_later_is_seeded_from_then_on() -> None:
+    from steepest.federated.local import Pull
+    from steepest.federated.stacked import Stacked
+
+    task, _ = blobs(layers=Late, dtype=torch.float64)
+    made = Federation(task, EVEN, "fedavg", sample=4)
+    found = []
+    for late in (False, True):
+        engine = Stacked(task, made.clients, made.method.client, 3, 0, seats=4, ragged=False, batch=4)
+        engine.stack.template.passes = 0 if late else 100
+        start = engine.vectors.flat(task.build(0))
+        works = [made.clients.work([0, 1, 2, 3], turn, 4, 1) for turn in range(3)]
+        found += [engine.train(work, turn, start, {}, Pull()).weights for turn, work in enumerate(works)]
+    assert torch.equal(found[5], found[2]) and torch.equal(found[4], found[1])
+    assert not torch.equal(found[3], found[0])

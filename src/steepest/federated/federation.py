@@ -114,6 +114,8 @@ class Federation:
         self.sampled = self.settings.sampled(len(self.clients.able))
         refuse_private(self)
         refuse_secure(self)
+        self.remote: Engine | None = None
+        """What trains clients in its place, where they are on other machines."""
         self.reason: str | None = None
         self.engine: str = engine
         """The engine that was taken by the last run."""
@@ -158,11 +160,15 @@ class Federation:
         """What trains the clients; a stack where that can be done and is not forbidden."""
         s, strategy = self.settings, self.method.client
         self.reason = None
+        if self.remote is not None:
+            self.engine = self.remote.name
+            return self.remote
         if s.engine != "loop":
             try:
                 made = Stacked(
                     self.task, clients, strategy, rounds, s.seed,
                     seats=self.sampled, ragged=self._ragged(), batch=self.batch,
+                    lengths=[clients.steps(c, self.batch, s.epochs, s.steps) for c in clients.able],
                 )  # fmt: skip
                 self.engine = made.name
                 return made

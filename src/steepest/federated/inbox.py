@@ -37,6 +37,8 @@ def sort(
         size: The length that an update has.
         expected: Who was asked; None: whoever sent.
     """
+    if isinstance(updates, Tensor) and _plain(clients, updates, size, expected):
+        return list(range(len(clients))), updates.double(), []
     bad: dict[int, str] = {}
     seen: set[int] = set()
     asked = None if expected is None else set(expected)
@@ -67,3 +69,12 @@ def sort(
         whole = whole[fine]
     kept = [place for place in range(len(clients)) if place not in bad]
     return kept, whole, [Rejected(clients[place], bad[place]) for place in sorted(bad)]
+
+
+def _plain(clients: Sequence[int], updates: Tensor, size: int, expected: Sequence[int] | None) -> bool:
+    """Whether nothing at all is wrong, as nearly always."""
+    if updates.shape != (len(clients), size) or not updates.is_floating_point() or len(set(clients)) < len(clients):
+        return False
+    if expected is not None and not set(clients) <= set(expected):
+        return False
+    return bool(updates.sum(1).isfinite().all())  # one pass; where a sum is not finite, entries are looked at

@@ -51,6 +51,7 @@ class Rounds:
         self.file: Metrics | None = None
         self.rejected: list[Rejected] = []
         """Of the newest round."""
+        self._changed = torch.empty(0, dtype=torch.float64)
         self.by_client: dict[str, list[float]] = {}
         self.own: dict[str, list[float]] = {}
 
@@ -163,7 +164,7 @@ class Rounds:
         )  # fmt: skip
         equip(self, view)
         start, found = self.method.local(view)
-        deltas = found.weights.double().sub_(start.to(self.vectors.dtype))
+        deltas = self._deltas(found.weights, start)
         away = (t - self.last[clients]).tolist()
         steps = found.steps
         if self.guard is not None or self.sealed is not None:
@@ -180,6 +181,13 @@ class Rounds:
         self.line("train", loss=loss, lr=self.rate(t))
         self._line_of(team, {"local_steps": int(steps.sum()), **view.notes})
         return loss
+
+    def _deltas(self, ends: Tensor, start: Tensor) -> Tensor:
+        """What clients changed, in float64; the memory is taken once, as fresh pages cost more than the numbers."""
+        if self._changed.shape != ends.shape:
+            self._changed = torch.empty(ends.shape, dtype=torch.float64)
+        self._changed.copy_(ends)
+        return self._changed.sub_(start.to(self.vectors.dtype))
 
     def _extra(self, vectors: int) -> int:
         """Bytes of vectors that a method sends beside weights or an update."""

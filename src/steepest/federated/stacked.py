@@ -7,7 +7,7 @@ are taken when its last step is done. Clients are sorted by their number of step
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,6 +31,8 @@ from steepest.tasks.task import Task
 
 NUMBERS = 500_000
 """About how many parameters one stack holds: what stays in a processor's cache from step to step."""
+OVERHEAD = 3_000_000
+"""What a step of any stack costs beside its arithmetic, in parameters times rows: measured on one core."""
 
 
 class Unstackable(FederationError):
@@ -44,6 +46,7 @@ class Stacked:
         task, clients, strategy, rounds, seed: As for :class:`~steepest.federated.local.Loop`.
         seats: Clients that are trained in a round at most.
         batch: Rows in a batch.
+        lengths: How many steps each client takes, where it is known: then it is reckoned how many stand in a stack.
         block: Clients in a stack; None: as many as fit a processor's cache.
 
     Raises:
@@ -64,6 +67,7 @@ class Stacked:
         seats: int,
         ragged: bool,
         batch: int,
+        lengths: Sequence[int] = (),
         block: int | None = None,
     ) -> None:
         self.task, self.clients, self.seed = task, clients, seed
@@ -73,6 +77,8 @@ class Stacked:
         self.vectors = Vectors(model)
         size = block or max(8, min(128, NUMBERS // self.vectors.size))
         blocks = max(1, -(-seats // size))
+        if block is None:
+            blocks = best_blocks(lengths, seats, blocks, self.vectors.size * batch)
         self.size = -(-seats // blocks)
         if ragged and not linear_in_rows(task, clients, seed, batch):
             raise Unstackable(
@@ -102,6 +108,8 @@ class Stacked:
         self._last = torch.empty(self.size, self.vectors.size, dtype=self.vectors.dtype)
         self._parts = self.vectors.views(self._last)
         self._lessons: dict[str, Any] = {}
+        self._draws = True
+        """Whether members draw while they train; where they do not, their generators need no seeds."""
         self._try(batch)
 
     def _try(self, batch: int) -> None:
@@ -203,8 +211,10 @@ class Stacked:
         own = work.of(seated)
         lengths = own.steps
         self._seat(seated, start, buffers)
-        for generator, client in zip(self.generators, own.clients, strict=True):
-            generator.manual_seed(drawn(self.seed, int(client), turn, work.part))
+        if self._draws:
+            for generator, client in zip(self.generators, own.clients, strict=True):
+                generator.manual_seed(drawn(self.seed, int(client), turn, work.part))
+        before = self.generators[0].get_state()
         self.crowd.begin(turn, start.ndim == 1)
         if pull.moments is not None:
             self.crowd.give(pull.moments)
@@ -213,7 +223,7 @@ class Stacked:
         lesson = pull.lesson
         batches, counts = self._batches(own, () if lesson is None else lesson.tables)
         total = torch.zeros(self.size, dtype=torch.float64)
-        done = 0
+        done, ends_at = 0, lengths[: len(block)].tolist()
         for step in range(own.rows.shape[1]):
             batch = tuple(t[step] for t in batches)
             loss = self._plain
@@ -226,16 +236,16 @@ class Stacked:
                 gradients = self._moved(gradients, extra, pull.mu)
             if pull.frozen:
                 gradients = {name: None if name in pull.frozen else g for name, g in gradients.items()}
-            before = None if along is None else {n: p.detach().clone() for n, p in self.stack.params.items()}
+            past = None if along is None else {n: p.detach().clone() for n, p in self.stack.params.items()}
             self.crowd.step(gradients, found)
-            if before is not None and along is not None:
+            if past is not None and along is not None:
                 for name, d in along.items():
                     p = self.stack.params[name]
-                    p.sub_(before[name]).mul_(1 - pull.share).add_(before[name]).add_(d)
+                    p.sub_(past[name]).mul_(1 - pull.share).add_(past[name]).add_(d)
             total += torch.where(lengths > step, found.double(), 0.0)
-            ready = torch.nonzero(lengths[: len(block)] == step + 1).flatten()
-            if len(ready):  # sorted: they stand side by side
-                rows = slice(int(ready[0]), int(ready[-1]) + 1)
+            many = ends_at.count(step + 1)
+            if many:  # sorted: they stand side by side
+                rows = slice(len(block) - done - many, len(block) - done)
                 for name, part in self._parts.items():
                     part[rows] = self.stack.params[name][rows]
                 for name, end in ends.items():
@@ -244,8 +254,12 @@ class Stacked:
                 losses[block[rows]] = total[rows] / (step + 1)
                 if moments is not None:
                     moments[block[rows]] = self.crowd.taken_moments(rows)
-                done += len(ready)
+                done += many
         assert done == len(block)
+        seeded, self._draws = self._draws, not torch.equal(before, self.generators[0].get_state())
+        if self._draws and not seeded:  # it was thought to draw nothing, and it did
+            self._block(work, turn, start, buffers, pull, block, out)
+            return
         weights.index_copy_(0, block, self._last[: len(block)])
 
     def _batches(self, own: Work, tables: tuple[Tensor, ...]) -> tuple[list[Tensor], Tensor | None]:
@@ -285,6 +299,30 @@ class Stacked:
                 out.copy_(constant[name])
             found[name] = out if g is None else out.add_(g)
         return found
+
+
+def best_blocks(lengths: Sequence[int], seats: int, fewest: int, work: int) -> int:
+    """Into how many stacks clients are best put, sorted by their steps: few stacks, or few idle seats.
+
+    Args:
+        lengths: Steps of each client; of those that are sampled about the same shares.
+        seats: How many are trained in a round.
+        fewest: How many stacks there are at least.
+        work: Parameters times rows of one client's step.
+
+    >>> best_blocks([9] * 10 + [1] * 90, 100, 1, 40_000), best_blocks([3] * 100, 100, 1, 40_000)
+    (3, 1)
+    """
+    if not lengths:
+        return fewest
+    every = sorted(lengths, reverse=True)
+    own = [every[i * len(every) // seats] for i in range(seats)]
+
+    def cost(blocks: int) -> float:
+        size = -(-seats // blocks)
+        return sum(own[at] * (OVERHEAD + size * work) for at in range(0, seats, size))
+
+    return min(range(fewest, max(fewest, min(16, seats // 4)) + 1), key=cost)
 
 
 def _refuse(reason: str | None) -> None:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, get_args
 
+from torch import Tensor
+
 from steepest.core.errors import HyperparameterError, did_you_mean
 from steepest.core.piece import piece
 from steepest.core.rule import Nothing, Rule, rule
@@ -42,6 +44,10 @@ class NonFinite(Rule):
 
     def accepts(self, sums: Sequence[float]) -> bool:
         return self.action == "pass" or math.isfinite(sums[0])
+
+    def accepts_all(self, sums: Tensor) -> bool:
+        """Whether the sums of many members, a row each, are all accepted."""
+        return self.action == "pass" or bool(sums[:, 0].isfinite().all())
 
     @property
     def refusal(self) -> Literal["skip", "raise"]:

@@ -58,7 +58,7 @@ def synthetic(
             raise FederationError(f"synthetic: {name} must be a number >= 0; given {value!r}.")
     if isinstance(clients, bool) or not isinstance(clients, int) or clients < 1:
         raise FederationError(f"synthetic: clients must be a whole number >= 1; given {clients!r}.")
-    random = np.random.default_rng(mix(seed, "synthetic", float(alpha), float(beta), clients, iid))
+    random = np.random.default_rng(mix(seed, "synthetic", repr(float(alpha)), repr(float(beta)), clients, int(iid)))
     sizes = np.minimum(most, np.floor(np.exp(random.normal(4, 2, clients))) + 50).astype(int)
     scale = np.arange(1, FEATURES + 1) ** -0.6
     shared = random.normal(0, 1, (FEATURES + 1, CLASSES))
@@ -71,7 +71,7 @@ def synthetic(
         parts.append((x, (x @ W[:-1] + W[-1]).argmax(1), np.arange(n) * 10 // n))
     split = np.concatenate([place for _, _, place in parts])
     data = (np.concatenate([x for x, _, _ in parts]), np.concatenate([y for _, y, _ in parts]))
-    x, y = torch.from_numpy(data[0]).float(), torch.from_numpy(data[1])
+    inputs, labels = torch.from_numpy(data[0]).float(), torch.from_numpy(data[1])
     train, validation, test = (torch.from_numpy(split < 8), torch.from_numpy(split == 8), torch.from_numpy(split == 9))
     kept = [int((place < 8).sum()) for _, _, place in parts]
     rows = np.split(np.arange(sum(kept)), np.cumsum(kept)[:-1])
@@ -80,9 +80,9 @@ def synthetic(
         name=name,
         model=partial(linear),
         loss=cross_entropy,
-        train=(x[train], y[train]),
-        validation=(x[validation], y[validation]),
-        test=(x[test], y[test]),
+        train=(inputs[train], labels[train]),
+        validation=(inputs[validation], labels[validation]),
+        test=(inputs[test], labels[test]),
         metrics={"error": error},
         batch_size=10,
         description=f"Linear classification of {clients} made-up clients, {FEATURES} features, {CLASSES} classes",

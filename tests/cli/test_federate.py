@@ -85,3 +85,20 @@ def test_a_made_up_problem_brings_its_clients(steepest, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     page = (tmp_path / "a/report.html").read_text()
     assert "6 clients by synthetic(0.5, 0.5)" in page and "rounds end after 2, late clients take fewer steps" in page
+
+
+def test_a_flower_app_is_written_and_nothing_is_run(steepest, tmp_path: Path) -> None:
+    words = (*BASE, "--method", "fedavg", "--client", "sgd(lr=0.2)", "--epochs", "2")
+    done = steepest(*words, "--flower", "app")
+    assert done.exit_code == 0, done.output
+    assert "README.md says how it is run" in " ".join(done.output.split()) and not (tmp_path / "runs").exists()
+    text = (tmp_path / "app/federation_app/federation.py").read_text()
+    for said in ("'digits-mlp'", "parse('dirichlet:0.5', 12)", "'fedavg(client=sgd(lr=0.2))'", "sample=4", "epochs=2"):
+        assert said in text
+    for more, said in (
+        (("--method", "fedprox"), "an app of one method"),
+        (("--attack", "nan"), "in simulation only"),
+    ):
+        refused = steepest(*words, *more, "--flower", "other")
+        assert refused.exit_code == 2 and said in " ".join(refused.output.split()), refused.output
+        assert not (tmp_path / "other").exists()

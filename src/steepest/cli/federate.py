@@ -103,6 +103,10 @@ def federate(
     engine: Annotated[
         Literal["auto", "stacked", "loop"], typer.Option(help="Clients side by side, or one after the other.")
     ] = "auto",
+    flower: Annotated[
+        Path | None,
+        typer.Option(help="Run nothing: write a Flower app of the federation to this folder.", show_default=False),
+    ] = None,
     out: Folder = None,
 ) -> None:
     """Compare federated methods: many clients with different rows, one model.
@@ -134,6 +138,13 @@ def federate(
     def again(seeds: int) -> str:
         return command("federate", *said, *more, "--seeds", str(seeds), "--out", str(folder))
 
+    if flower is not None:
+        if made is not None:
+            raise typer.BadParameter(f"--flower needs a task that every machine can load by name; given {task!r}.")
+        given = {k: v for k, v in given.items() if k not in ("clients", "partition", "rounds", "client", "batch-size")}
+        given |= {"sample": many, "batch_size": size, "secure": secure or None, "engine": engine}
+        _flower(flower, task, methods, client, clients, partition, rounds, given)
+        return
     dealt: Any = parse(partition, clients) if made is None else made[1]
     settings: dict[str, Any] = {
         "sample": many, "epochs": epochs, "steps": steps, "batch_size": size, "holdout": holdout, "absent": absent,
@@ -175,6 +186,25 @@ def _told(label: str, seed: int, run: Any) -> None:
         sent += f", the attack succeeds in {success:.0%}"
     notes = [run.message, *run.result["notes"]] if run.status != "stopped" else []
     say(f"{label}, seed {seed}: {'; '.join([f'{run.status}, {values}', sent, *filter(None, notes)])}")
+
+
+def _flower(
+    folder: Path, task: str, methods: list[str], client: str, clients: int, partition: str, rounds: int,
+    settings: dict[str, Any],
+) -> None:  # fmt: skip
+    """Write a Flower app of one method."""
+    from steepest.compare.federations import with_client
+    from steepest.federated import Federation, as_method
+    from steepest.federated.flower.app import write_app
+    from steepest.federated.flower.refuse import refuse
+    from steepest.federated.partitioners import parse
+
+    if len(methods) != 1:
+        raise typer.BadParameter(f"--flower writes an app of one method; given {len(methods)}.")
+    method = with_client(as_method(methods[0]), client)
+    refuse(Federation(task, parse(partition, clients), method, **settings))
+    made = write_app(folder, task, clients, partition, str(method), rounds, settings)
+    say(f"app:    {made}\nnext:   {made / 'README.md'} says how it is run")
 
 
 def _whole(sample: float) -> int:

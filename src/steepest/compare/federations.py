@@ -57,7 +57,7 @@ def federations(
         raise ComparisonError("federations are compared by at least one method and one seed.")
     texts = [m if isinstance(m, str) else str(m) for m in methods]
     no_twins("method", texts, "Every method counts once.")
-    made = {text: _with(as_method(m), client) for text, m in zip(texts, methods, strict=True)}
+    made = {text: with_client(as_method(m), client) for text, m in zip(texts, methods, strict=True)}
     first = [Federation(spelling or loaded, clients, m, seed=which[0], **settings) for m in made.values()]
     folder, keep = Board.place(out)
     every = max(1, rounds // 20)
@@ -79,7 +79,7 @@ def federations(
     return board
 
 
-def _with(method: Method, client: Strategy | str | None) -> Method:
+def with_client(method: Method, client: Strategy | str | None) -> Method:
     """A method whose clients train so, unless it says how itself."""
     if client is None or method.client != DEFAULT:
         return method

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from steepest.federated.errors import FederationError
 from steepest.federated.features import table
 from steepest.federated.inbox import Rejected, sort
 from steepest.federated.local import Found, Pull
@@ -106,10 +107,17 @@ def equip(run: Rounds, view: Round) -> None:
     view.gradients_at = lambda w: everything(run, view.clients, w)[1]
     view.losses_at = lambda w: everything(run, view.clients, w)[0]
     view.features_at = lambda w, head: table(run.task, run.data, run.vectors, run.fed.model(), view.clients, w, head)
+    if run.fed.remote is not None:
+        for name in ("gradients_at", "losses_at", "features_at"):
+            setattr(view, name, _elsewhere)
     rule = run.settings.aggregate
     if rule is not None:
         run.memory.generator = generator(run.settings.seed, "aggregate", view.turn)
         view.combine = lambda x, p: rule(x.double(), p, run.memory)
+
+
+def _elsewhere(*_: Any) -> Any:
+    raise FederationError("the method looks at clients' rows, which are on other machines: in simulation only.")
 
 
 def trained(run: Rounds, view: Round, work: Work, start: Tensor, pull: Pull) -> Found:

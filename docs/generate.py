@@ -314,6 +314,26 @@ def transfer_rows() -> Iterator[tuple[str, ...]]:
             said = ""
 
 
+def nowcast_rows() -> Iterator[tuple[str, ...]]:
+    """Each task with a tuned setting, and at a low constant rate: with nowcasts and without."""
+    yield "task", "setting", "without", "with", "difference", "looks taken", "passes forward a run"
+    for row in results("nowcast")["rows"]:
+        difference = f"{row['difference']:+.2g} [{row['low']:+.2g}, {row['high']:+.2g}]"
+        taken = f"{row['accepted']} of {row['looks']}"
+        where = row["where"] if row["where"] != "tuned" else f"`{row['settings']['nowcast']}`"
+        yield (
+            f"`{row['task']}`", where, f"{row['base']:.3g}", f"{row['nowcast']:.3g}", difference, taken,
+            f"{row['passes']:.0f}",
+        )  # fmt: skip
+
+
+def nowcast_machine() -> str:
+    """Seeds and machine."""
+    record = results("nowcast")
+    m = record["machine"]
+    return f"{record['seeds']} fresh seeds; {m['cpu']}, one thread, Python {m['python']}, torch {m['torch']}.\n"
+
+
 def multitask_rows() -> Iterator[tuple[str, ...]]:
     """One row a multi-task method."""
     yield "piece", "what it does", "compares", "a step costs more by", "declared and tested"
@@ -420,6 +440,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "fleet-searches": lambda: table(*fleet_search_rows()),
     "fleet-machine": fleet_machine,
     "transfer": lambda: table(*transfer_rows()),
+    "nowcast": lambda: table(*nowcast_rows()),
+    "nowcast-machine": nowcast_machine,
     "tune-regret": lambda: table(*regret_rows()),
     "multitask": lambda: table(*multitask_rows()),
     "multitask-cost": lambda: table(*multitask_cost_rows()),

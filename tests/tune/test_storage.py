@@ -272,3 +272,28 @@ def test_four_workers_on_a_database_server_some_of_which_are_killed(tmp_path, po
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_four_workers_on_sqlite_some_of_which_are_killed(tmp_path):
     _killed_at_random(tmp_path, kills=10, workers=4, budget=60, where=tmp_path / "s.db")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_many_processes_set_up_one_new_database(tmp_path):
+    """All make the tables at once: whoever comes second is not refused."""
+    children = []
+    begin = time.time() + 0.5
+    for _ in range(6):
+        pid = os.fork()
+        if not pid:
+            code = 1
+            try:
+                time.sleep(begin - time.time())
+                storage(tmp_path / "s.db")("x", Box.of({"x": (0.0, 1.0)}), (1,), {}).legs()
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(pid)
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children] == 6 * [0]
+
+
+def test_a_database_that_is_not_there_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waited"))
+    with pytest.raises(StorageError, match="cannot be opened"):
+        storage("postgresql://nobody@127.0.0.1:1/nothing")

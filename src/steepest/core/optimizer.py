@@ -113,6 +113,7 @@ class Optimizer(torch.optim.Optimizer):
             raise
         if scheduler is not None:
             schedule(self)
+        self.ahead = next((made for w in self.around() if (made := w.ahead(self)) is not None), None)
 
     def _prepare(self) -> None:
         """What is made anew after copying, pickling and loading."""
@@ -244,6 +245,8 @@ class Optimizer(torch.optim.Optimizer):
             self.steps += 1
             if self.gate is not None:
                 self.gate.at(self.steps)
+            if self.ahead is not None:
+                self.ahead.stepped()
         if self.tasks is not None:
             self.metrics = {**self.metrics, **self.tasks.metrics}
         return loss
@@ -390,11 +393,11 @@ class Optimizer(torch.optim.Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         kept = (
             "methods", "gradients", "base_gradients", "wrappers", "base_wrappers", "scheduler", "gate", "executor",
-            "precision", "steps", "skipped_steps", "evaluations", "memory", "metrics", "tasks",
+            "precision", "steps", "skipped_steps", "evaluations", "memory", "metrics", "tasks", "ahead",
         )  # fmt: skip
         return {**super().__getstate__(), **{name: getattr(self, name) for name in kept}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.gauge, self.gate, self.tasks = None, None, None
+        self.gauge, self.gate, self.tasks, self.ahead = None, None, None, None
         super().__setstate__(state)
         self._prepare()

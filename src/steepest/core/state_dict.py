@@ -150,6 +150,7 @@ def extra(opt: Optimizer) -> dict[str, Any]:
         "memory": {f"{method}:{label}": past._asdict() for (method, label), past in opt.memory.items()},
         "schedule": opt.scheduler.state_dict() if opt.scheduler is not None else {},
         **({} if opt.tasks is None else {"tasks": opt.tasks.state_dict()}),
+        **({} if opt.ahead is None else {"ahead": opt.ahead.state_dict()}),
     }
 
 
@@ -200,6 +201,8 @@ def load_extra(opt: Optimizer, extra: Mapping[str, Any]) -> None:
         opt.scheduler.load_state_dict(extra.get("schedule", {}))
     if opt.tasks is not None and "tasks" in extra:
         opt.tasks.load_state_dict(extra["tasks"])
+    if opt.ahead is not None and "ahead" in extra:
+        opt.ahead.load_state_dict(extra["ahead"])
     opt._prepare()
     opt.memory = remembered(opt, extra.get("memory", {}))
 

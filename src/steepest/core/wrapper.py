@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from steepest.core.ahead import Ahead
 from steepest.core.chain import Chain, chain
 from steepest.core.rule import Rule
 
@@ -48,6 +49,10 @@ class Wrapper:
     def gradient(self, optimizer: Optimizer, closure: Closure) -> Any:
         """Fill ``.grad`` for the step and return its loss."""
         return closure()
+
+    def ahead(self, optimizer: Optimizer) -> Ahead | None:
+        """What looks ahead now and then, made once for an optimizer; None for most."""
+        return None
 
     def ready(self, optimizer: Optimizer) -> bool:
         """Whether to take the step now, with the gradients as they are."""

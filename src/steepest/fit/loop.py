@@ -65,6 +65,7 @@ def train(
             if monitor is not None:  # it is no part of training
                 state.seconds -= monitor.budget.spent - spent
             state.step += 1
+            look_ahead(run)
             if state.step % plan.log_every == 0 or not math.isfinite(loss):
                 run.write("train", loss=loss, lr=float(optimizer.param_groups[0]["lr"]), **optimizer.metrics)
             skipped, norm = bool(optimizer.metrics.get("skipped")), optimizer.metrics.get("grad_norm", math.nan)
@@ -100,6 +101,23 @@ def one_step(task: Task, model: nn.Module, optimizer: Steps, batch: Any) -> floa
         return loss
 
     return float(optimizer.step(closure).detach())
+
+
+def look_ahead(run: Training) -> None:
+    """Let a nowcast look, where one is due: on batches that training has yet to see."""
+    ahead = getattr(run.optimizer, "ahead", None)
+    if ahead is None or not ahead.due:
+        return
+    again = Replay(None)
+
+    def probe(i: int) -> float:
+        batch = to_device(run.batches.batch(run.state.step + i), run.device)
+        with again, torch.no_grad():
+            return float(run.plan.task.training_loss(run.model, batch))
+
+    with run.state.timed():
+        look = ahead.look(probe)
+    run.write("nowcast", **look.record())
 
 
 def _several(task: Task, model: nn.Module, optimizer: Any, several: Several, batch: Any) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from steepest.core.wrapper import Wrapper
 from steepest.fit.plan import Plan
 from steepest.strategy.lbfgs import QuasiNewton
 from steepest.transfer.timetable import Timetable
@@ -18,6 +19,8 @@ def obstacle(plans: Sequence[Plan]) -> str | None:
             wrapper = piece.build()
             if wrapper.needs_closure:
                 return f"member {number}: {piece.name} takes more than one gradient a step"
+            if type(wrapper).ahead is not Wrapper.ahead:
+                return f"member {number}: {piece.name} looks at batches that are yet to come"
         for piece in getattr(plan.strategy, "role", lambda _: ())("transfer"):
             if isinstance(piece.build(), Timetable):
                 return f"member {number}: {piece.name} freezes parts of the model"

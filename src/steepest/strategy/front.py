@@ -112,6 +112,7 @@ from steepest.strategy.pieces import noam_decay as noam_decay
 from steepest.strategy.pieces import nonfinite as nonfinite
 from steepest.strategy.pieces import normuon as normuon
 from steepest.strategy.pieces import novograd as novograd
+from steepest.strategy.pieces import nowcast as nowcast
 from steepest.strategy.pieces import one_cycle as one_cycle
 from steepest.strategy.pieces import partition as partition
 from steepest.strategy.pieces import pcd as pcd

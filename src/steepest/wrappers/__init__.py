@@ -21,6 +21,7 @@ from steepest.wrappers.lookahead import lookahead as lookahead
 from steepest.wrappers.looksam import looksam as looksam
 from steepest.wrappers.mechanic import Mechanic as Mechanic
 from steepest.wrappers.mechanic import mechanic as mechanic
+from steepest.wrappers.nowcast import nowcast as nowcast
 from steepest.wrappers.sam import Climb as Climb
 from steepest.wrappers.sam import sam as sam
 from steepest.wrappers.schedule_free import schedule_free as schedule_free

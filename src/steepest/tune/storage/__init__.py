@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from steepest.core.errors import SteepestError
 from steepest.tune.box import Box
 from steepest.tune.store import Memory, Store
 
+WAITS = (0.1, 0.3, 1.0, 3.0)
+"""Seconds before a database is opened again that others are setting up."""
 SQLITE = (".db", ".sqlite", ".sqlite3")
 JOURNAL = (".journal", ".log", ".jsonl")
 
@@ -67,7 +71,7 @@ def _optuna(given: Any) -> Any:
         if text.startswith("sqlite://"):
             return _sqlite(text)
         if "://" in text:
-            return storages.get_storage(text)
+            return _set_up(lambda: storages.get_storage(text))
     except ImportError as error:
         what = f" ({error.name})" if error.name else ""
         raise StorageError(
@@ -93,4 +97,18 @@ def _sqlite(url: str) -> Any:
     """A file that waits for other writers, instead of an error at once."""
     from optuna import storages
 
-    return storages.get_storage(storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}}))
+    return _set_up(
+        lambda: storages.get_storage(storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}}))
+    )
+
+
+def _set_up(opened: Callable[[], Any]) -> Any:
+    """A database that is opened; where other processes are making its tables at this moment, opened once more."""
+    for wait in WAITS:
+        try:
+            return opened()
+        except Exception as error:
+            if not any(word in str(error).lower() for word in ("already exists", "unique", "duplicate")):
+                raise
+            time.sleep(wait * random.uniform(0.5, 1.5))
+    return opened()

@@ -27,6 +27,8 @@ def test_a_bench_says_its_cost_runs_and_scores_again_from_its_records(tmp_path: 
 def test_an_unknown_suite_and_a_misspelt_range_are_errors_that_help(tmp_path: Path) -> None:
     done = RUNNER.invoke(app, ["bench", "--suite", "smal", "-s", "adamw"])
     assert done.exit_code == 2 and "Did you mean 'small'?" in done.output
+    done = RUNNER.invoke(app, ["bench", "rosenbrock", "-s", "sgd", "--together", "stack", "--out", str(tmp_path / "x")])
+    assert done.exit_code == 2 and "Did you mean 'stacked'?" in done.output
     done = RUNNER.invoke(app, ["bench", "rosenbrock", "-s", "adamw(lr=logg(1, 2))", "--out", str(tmp_path / "x")])
     assert done.exit_code == 2 and "Did you mean 'log'?" in done.output and "^^^^" in done.output
     assert not (tmp_path / "x").exists()

@@ -18,6 +18,9 @@ Steps: TypeAlias = Annotated[
 Jobs: TypeAlias = Annotated[
     int | None, typer.Option(min=1, help="Runs at a time; one for each core if not given.", show_default=False)
 ]
+Together: TypeAlias = Annotated[
+    str, typer.Option(help="Train trials as stacks: auto, where that is faster; stacked; or processes, never.")
+]
 Folder: TypeAlias = Annotated[
     Path | None,
     typer.Option(help="Folder for the records; the same command goes on in the same folder.", show_default=False),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steepest.cli.answer import Folder, Jobs, Steps, length, report, show
+from steepest.cli.answer import Folder, Jobs, Steps, Together, length, report, show
 from steepest.cli.console import Stopped, command, say
 from steepest.cli.device import Device
 from steepest.core.errors import unknown
@@ -39,6 +39,7 @@ def bench(
     steps: Steps = None,
     jobs: Jobs = None,
     device: Device = "cpu",
+    together: Together = "auto",
     out: Folder = None,
 ) -> None:
     """Tune strategies with equal budgets on every task, then compare what they chose on fresh seeds.
@@ -53,7 +54,8 @@ def bench(
     said = [*(word for text in strategies for word in ("-s", text)), "--trials", str(trials), "--study", str(study)]
     where = list(tasks) if tasks else ["--suite", suite]
     folder = out or Path("runs") / slug(" ".join(["bench", *where, *said, *length(steps, device), f"--seeds {seeds}"]))
-    again = command("bench", *where, *said, "--seeds", str(seeds), *length(steps, device), "--out", str(folder))
+    how = ["--together", together] if together != "auto" else []
+    again = command("bench", *where, *said, "--seeds", str(seeds), *length(steps, device), *how, "--out", str(folder))
 
     def announce(cost: Estimate) -> None:
         say(f"budget: {cost}  ({len(named)} tasks; records in {folder})", "bold")
@@ -62,6 +64,7 @@ def bench(
 
     try:
         options = {"steps": steps, "jobs": jobs, "device": device, "out": folder, "study_seed": study}
+        options["together"] = together
         board = run(named, strategies, seeds, tune=trials, announce=announce, render=render, **options)  # type: ignore[arg-type]
     except KeyboardInterrupt as stop:
         raise Stopped(f"stopped: {stop or 'what is finished is kept'}. Go on with: {again}") from None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steepest.cli.answer import Folder, Jobs, Steps, length, report, show
+from steepest.cli.answer import Folder, Jobs, Steps, Together, length, report, show
 from steepest.cli.console import Stopped, command, complain, say
 from steepest.cli.device import Device
 from steepest.core.errors import RecordError
@@ -51,9 +51,7 @@ def tune(
     extend: Annotated[
         bool, typer.Option("--extend/--no-extend", help="Let a range go on where the best point is next to its end.")
     ] = True,
-    together: Annotated[
-        str, typer.Option(help="Train trials as stacks: auto, where that is faster; stacked; or processes, never.")
-    ] = "auto",
+    together: Together = "auto",
     population: Annotated[
         int | None,
         typer.Option(

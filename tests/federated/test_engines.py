@@ -11,6 +11,7 @@ from federated_problems import after, blobs
 from torch import nn
 
 from steepest.federated import Federation
+from steepest.federated.local import Pull
 from steepest.federated.partition import Partition
 from steepest.federated.stacked import Unstackable
 
@@ -187,7 +188,6 @@ class Late(nn.Module):
 
 
 def test_a_model_that_begins_to_draw_later_is_seeded_from_then_on() -> None:
-    from steepest.federated.local import Pull
     from steepest.federated.stacked import Stacked
 
     task, _ = blobs(layers=Late, dtype=torch.float64)
@@ -201,3 +201,42 @@ def test_a_model_that_begins_to_draw_later_is_seeded_from_then_on() -> None:
         found += [engine.train(work, turn, start, {}, Pull()).weights for turn, work in enumerate(works)]
     assert torch.equal(found[5], found[2]) and torch.equal(found[4], found[1])
     assert not torch.equal(found[3], found[0])
+
+
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [
+        ("scaffold", {}),
+        ("ditto", {}),
+        ("aligned(client=muon(lr=0.02))", {}),
+        ("moon(mu=2.0)", {}),
+        ("apfl", {}),
+        ("fedbuff(buffer=3)", {"clock": "lognormal:1"}),
+    ],
+)
+def test_processes_are_the_loop_to_the_bit(method: str, more: dict[str, Any]) -> None:
+    task, clients = blobs()
+    loop = after(task, clients, method, 2, sample=5, engine="loop", **more)
+    apart = after(task, clients, method, 2, sample=5, engine="processes", **more)
+    assert apart.fed.engine == "processes" and len(apart.engine.workers) >= 1
+    assert torch.equal(loop.server.weights(), apart.server.weights())
+    for name, store in loop.stores.items():
+        assert torch.equal(store.read(range(8)), apart.stores[name].read(range(8)))
+    apart.engine.close()
+    assert not any(worker.is_alive() for worker in apart.engine.workers)
+
+
+def test_processes_carry_buffers_and_say_what_went_wrong() -> None:
+    def net() -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.2), nn.Linear(6, 3))
+
+    task, _ = blobs(layers=net)
+    runs = [Federation(task, EVEN, "fedavg", sample=4, engine=e).run(2) for e in ("loop", "processes")]
+    for name, b in runs[0].model.state_dict().items():  # type: ignore[union-attr]
+        assert torch.equal(b, runs[1].model.state_dict()[name])  # type: ignore[union-attr]
+    task, clients = blobs(layers=lambda: nn.Linear(5, 3))  # rows have four features
+    made = Federation(task, clients, "fedavg", engine="processes")
+    engine = made.trainer(1, made.clients)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        engine.train(made.clients.work([0, 1], 0, 4, 1), 0, torch.zeros(18), {}, Pull())
+    engine.close()  # type: ignore[attr-defined]

@@ -101,8 +101,8 @@ def at_checkpoint(n: int, before: bool) -> Any:
 
 @pytest.mark.parametrize(
     "more",
-    [{}, WAITLESS, {"method": "aligned(client=adam(lr=0.01))", **LATE}, {"method": "apfl"}],
-    ids=["rounds", "waitless", "late, with moments", "own"],
+    [{}, WAITLESS, {"engine": "processes"}, {"method": "aligned(client=adam(lr=0.01))", **LATE}, {"method": "apfl"}],
+    ids=["rounds", "waitless", "processes", "late, with moments", "own"],
 )
 def test_killed_before_and_after_checkpoints_it_ends_with_the_same_bits(tmp_path: Path, more: dict[str, Any]) -> None:
     whole, torn = tmp_path / "whole", tmp_path / "torn"

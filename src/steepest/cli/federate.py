@@ -101,7 +101,8 @@ def federate(
         Literal["dropped", "fewer"], typer.Option(help="Clients too slow for it are dropped, or take fewer steps.")
     ] = "dropped",
     engine: Annotated[
-        Literal["auto", "stacked", "loop"], typer.Option(help="Clients side by side, or one after the other.")
+        Literal["auto", "stacked", "loop", "processes"],
+        typer.Option(help="Clients side by side, one after the other, or so in a process for each core."),
     ] = "auto",
     flower: Annotated[
         Path | None,

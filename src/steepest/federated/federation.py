@@ -22,6 +22,7 @@ from steepest.federated.partition import Partition
 from steepest.federated.partitioners import Dealer, parse
 from steepest.federated.privacy import Privacy
 from steepest.federated.privacy import refuse as refuse_private
+from steepest.federated.processes import Processes
 from steepest.federated.robust import Aggregate
 from steepest.federated.rounds import Rounds
 from steepest.federated.secure import Secagg
@@ -53,8 +54,9 @@ class Federation:
             where the codec is not unbiased.
         down: How the server sends what has changed since the last round; None: all weights.
         fade: What is left of an unsent rest after each round that its client was away, in [0, 1].
-        engine: ``"stacked"``: clients side by side; ``"loop"``: one after the other; ``"auto"``: stacked where that can
-            be done (:attr:`reason` says why not). They agree to rounding.
+        engine: ``"stacked"``: clients side by side; ``"loop"``: one after the other; ``"processes"``: so, in a
+            process for each core; ``"auto"``: stacked where that can be done (:attr:`reason` says why not). They agree
+            to rounding.
         available: When clients can be asked: ``"chance:0.5"``, ``"uneven"``, ``"diurnal(period=24)"``; None: always.
         clock: How fast clients are, on a clock that is only counted: ``"lognormal:1"``, ``"half_normal"``, ...; None:
             not counted, and in methods without rounds all alike.
@@ -163,7 +165,7 @@ class Federation:
         if self.remote is not None:
             self.engine = self.remote.name
             return self.remote
-        if s.engine != "loop":
+        if s.engine in ("auto", "stacked"):
             try:
                 made = Stacked(
                     self.task, clients, strategy, rounds, s.seed,
@@ -177,6 +179,9 @@ class Federation:
                     raise
                 self.reason = str(error)
         self.engine = "loop"
+        if s.engine == "processes":
+            self.engine = Processes.name
+            return Processes(self.task, clients, strategy, rounds, s.seed)
         return Loop(self.task, clients, strategy, rounds, s.seed)
 
     def _ragged(self) -> bool:

@@ -64,6 +64,7 @@ class Rounds:
                     return ending.ended(self, past)
             stack.enter_context(own_random_states())
             self._prepare()
+            stack.callback(getattr(self.engine, "close", lambda: None))
             stack.enter_context(threads(wanted(self.server.model, torch.device("cpu"))))
             if self.folder is not None:
                 saving.begin(self, stack)

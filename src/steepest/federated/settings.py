@@ -15,7 +15,7 @@ from steepest.federated.privacy import Privacy, as_privacy
 from steepest.federated.robust import Aggregate, as_aggregate
 from steepest.federated.secure import Secagg, as_secure
 
-Ways = Literal["auto", "stacked", "loop"]
+Ways = Literal["auto", "stacked", "loop", "processes"]
 Late = Literal["dropped", "fewer"]
 
 

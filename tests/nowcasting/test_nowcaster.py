@@ -207,6 +207,7 @@ def test_a_run_that_is_stopped_goes_on_with_the_same_bits(tmp_path: Any) -> None
     strategy = "sgd(lr=0.01) | nowcast(every=10)"
     whole = fit("digits-mlp", strategy, steps=45, seed=0, progress=False)
     assert any(line["accepted"] for line in whole.metrics("nowcast"))
+    assert "forecasts were taken, for" in whole.result["notes"][-1]
     assert "test" in whole.result
 
     class Stop(Exception):

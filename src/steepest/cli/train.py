@@ -104,3 +104,5 @@ def _show(result: dict[str, Any]) -> None:
     for name in result["validation"]:
         table.add_row(Text(name), *(figure(result[split].get(name)) for split in splits))
     console().print(table)
+    for note in result["notes"]:
+        say(note)

@@ -24,6 +24,9 @@ class Ahead(Protocol):
     def look(self, probe: Probe) -> Any:
         """Move the weights to where they seem to go, if they are better there; what was found, with ``record()``."""
 
+    def summary(self) -> str:
+        """What it did, in a sentence; empty where it has not looked yet."""
+
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...

@@ -162,6 +162,9 @@ def finish(run: Training, problem: str | None) -> Run:
             test = task.evaluate(run.model, "test")
     if status != "diverged" and (evaluated := weights(run.plan, run.model, run.optimizer)) is not None:
         run.model.load_state_dict(evaluated)  # what the caller gets is the model for use
+    ahead = getattr(run.optimizer, "ahead", None)
+    if ahead is not None and (said := ahead.summary()):
+        run.notes.append(said)
     result = run.result(status, message, test)
     if run.folder is not None:
         write_json(run.folder / RESULT, result)

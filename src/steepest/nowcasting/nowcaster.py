@@ -259,6 +259,12 @@ class Nowcaster:
 
     # ------------------------------------------------------------------------------------------------------- the state
 
+    def summary(self) -> str:
+        """What it did, in a sentence; empty where it has not looked yet."""
+        end = f", and it gave up after {self.rejections} rejections in a row" if self.off else ""
+        said = f"nowcast: {self.accepted} of {self.looks} forecasts were taken, for {self.passes} passes forward{end}"
+        return said if self.looks else ""
+
     def state_dict(self) -> dict[str, Any]:
         """The snapshots and the counts."""
         counts = ("clock", "rejections", "looks", "accepted", "passes")

@@ -106,7 +106,7 @@ def words(study: Study, board: Board | None) -> tuple[str | None, str]:
     task = study.ground.task
     choices = {arm.label: (arm, c) for arm in study.arms if (c := study.choice(arm)) is not None}
     ran, lost = study.count()
-    counted = f"{ran} runs were tried" + (f", {lost} of no use" if lost else "")
+    counted = ("1 run was" if ran == 1 else f"{ran} runs were") + " tried" + (f", {lost} of no use" if lost else "")
     if not choices:
         return None, f"On {task.name} nothing came to anything: {counted}. Lower the learning rates."
     leaderboard = [] if board is None else board.summary["tasks"][task.name]["leaderboard"]
@@ -168,7 +168,7 @@ def front_words(study: Study) -> tuple[str | None, str]:
     """The front in a sentence, and the strategy at its better end."""
     task, rows = study.ground.task, front_rows(study)
     ran, lost = study.count()
-    counted = f"{ran} runs were tried" + (f", {lost} of no use" if lost else "")
+    counted = ("1 run was" if ran == 1 else f"{ran} runs were") + " tried" + (f", {lost} of no use" if lost else "")
     if not rows:
         return None, f"On {task.name} nothing came to anything: {counted}. Lower the learning rates."
     unit = "steps" if study.against == "steps" else "processor seconds"

@@ -167,6 +167,8 @@ def run(j: Job) -> dict[str, Any]:
         done = st.Federation(task, deal, j["method"], seed=j["seed"], **more).run(
             j["rounds"], eval_every=max(1, j["rounds"] // 40) if "clock" in j else j["rounds"]
         )
+    if done.status == "stopped":
+        raise SystemExit("stopped; the next call goes on")
     test = done.result["test"] or {}
     last = done.metrics("clients")[-1]
     line = {

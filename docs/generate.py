@@ -330,8 +330,8 @@ def nowcast_rows() -> Iterator[tuple[str, ...]]:
 def nowcast_machine() -> str:
     """Seeds and machine."""
     record = results("nowcast")
-    m = record["machine"]
-    return f"{record['seeds']} fresh seeds; {m['cpu']}, one thread, Python {m['python']}, torch {m['torch']}.\n"
+    m, of = record["machine"], record["versions"]
+    return f"{record['seeds']} fresh seeds; {m['cpu']}, one thread, Python {of['python']}, torch {of['torch']}.\n"
 
 
 def multitask_rows() -> Iterator[tuple[str, ...]]:

@@ -408,6 +408,12 @@ def normed() -> nn.Module:
         (FEDAVG, {"compress": "topk:0.1"}, r"compress='topk\(share=0\.1\)'"),
         (FEDAVG, {"layers": normed}, "running statistics"),
         (FEDAVG, {"privacy": "local(noise=1)", "compress": "qsgd"}, "a client adds noise to what it sends"),
+        (FEDAVG, {"privacy": "examples(eps=1)"}, "epochs: how many steps .* Say steps="),
+        (
+            "fedavg(weighting='equal', client=sgd(lr=0.1) | sam(0.05))",
+            {"privacy": "examples(eps=1)", "steps": 1},
+            "sam takes more than one gradient",
+        ),
         (FEDAVG, {"privacy": "delta=1e-5"}, "needs a budget or noise"),
         (FEDAVG, {"privacy": "central(eps=1, random='luck')"}, "random is 'system' or 'seed'"),
         (FEDAVG, {"privacy": "centrall(eps=1)"}, "Did you mean 'central'"),
@@ -433,3 +439,44 @@ def test_what_keeps_it_is_taken() -> None:
         assert made.server.weights().isfinite().all(), more
     after(task, clients, "fedavg(weighting='equal')", 3, privacy="local(noise=1)", aggregate="median")
     assert all(str(as_privacy(f"{name}(eps=2)")) == f"{name}(eps=2)" for name in mechanisms())
+
+
+# ---------------------------------------------------------------------------------------------------------- single rows
+
+
+def test_a_private_step_is_the_sum_of_cut_gradients_of_its_rows() -> None:
+    """With hardly any noise, beside gradients that are taken row by row."""
+    pytest.importorskip("opacus")
+    task, clients = blobs(dtype=torch.float64)
+    plan = "examples(noise=1e-9, clip=1.5, random='seed')"
+    made = opened(Federation(task, clients, FEDAVG, privacy=plan, steps=3))
+    engine, guard, client = made.engine, made.guard, 5
+    held, plain = list(engine.model.parameters()), task.build(0)
+    own = list(plain.parameters())
+    sizes, cuts = [], 0
+    for step in range(6):
+        engine._private(held, client, 2, step)
+        found = torch.cat([p.grad.flatten() for p in held])
+        rows = made.clients.train[client]
+        taken = rows[torch.from_numpy(guard.source.uniform(len(rows), "rows", client, 2, step)) <= 4 / len(rows)]
+        total = torch.zeros(made.vectors.size, dtype=torch.float64)
+        for row in taken.tolist():
+            loss = task.training_loss(plain, tuple(t[row : row + 1] for t in made.clients.tensors))
+            one = torch.cat([g.flatten() for g in torch.autograd.grad(loss, own)])
+            cuts += float(one.norm()) > 1.5
+            total += one * min(1.0, 1.5 / float(one.norm()))
+        sizes.append(len(taken))
+        assert torch.allclose(found, total / 4, atol=1e-7)
+    assert len(set(sizes)) > 1 and 0 < cuts < sum(sizes)
+
+
+def test_what_rows_are_promised_is_counted_by_the_client_with_the_fewest() -> None:
+    pytest.importorskip("opacus")
+    task, clients = blobs(4)
+    run = Federation(
+        task, clients, "fedavg(weighting='equal', client=adam(lr=0.01))", sample=2, steps=3, batch_size=6,
+        privacy="examples(eps=5)",
+    ).run(4)  # fmt: skip
+    said, fewest = run.result["privacy"], int(clients.sizes.min())
+    assert run.status == "finished" and said["by"] == "PLD" and 0.9 * 5 < said["epsilon"] <= 5 and fewest == 12
+    assert said["epsilon"] == epsilon(((Release("poisson", said["noise"], 6, fewest), 2 * 3),), 1e-5)

@@ -20,23 +20,26 @@ METHOD: dict[str, Any] = {"method": "fedavg(weighting='equal', server=adam(lr=0.
                           "aggregate": None, "attack": None}  # fmt: skip
 CENTRAL = {**METHOD, "privacy": "central(eps=8, quantile=0.5, clip=0.3)", "compress": "qsgd"}
 CASES = {
-    "central": CENTRAL,
+    "central": {**CENTRAL, "privacy": "central(noise=1, quantile=0.5, clip=0.3)"},
     "fixed": {**METHOD, "privacy": "central(noise=1, sampling='fixed')"},
     "ftrl": {**METHOD, "privacy": "ftrl(noise=1)", "sample": 2},
     "local": {**METHOD, "privacy": "local(noise=1, turns=3)", "aggregate": "median"},
+    "examples": {**METHOD, "privacy": "examples(noise=1)", "steps": 3, "compress": "topk:0.3"},
     "secret": {**METHOD, "method": "fedavg", "secure": True, "compress": "randomk:0.3"},
     "both": {**METHOD, "privacy": "central(noise=1)", "secure": "secagg(reach=4)"},
 }
 
+SLOW = ("fixed", "both")
 
-@pytest.mark.parametrize("case", CASES)
+
+@pytest.mark.parametrize("case", [pytest.param(c, marks=[pytest.mark.slow] * (c in SLOW)) for c in CASES])
 def test_killed_before_and_after_checkpoints_it_ends_with_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     """The system's key is drawn once and kept; here it is the same in both folders, so that bits can be compared."""
-    if case in ("secret", "both"):
-        pytest.importorskip("cryptography")
-    else:
+    if case in ("secret", "both", "examples"):
+        pytest.importorskip("opacus" if case == "examples" else "cryptography")
+    if case not in ("secret", "both"):
         monkeypatch.setattr(secrets, "token_bytes", lambda n: bytes(range(n)))
     more = CASES[case] if case != "both" else {**CASES[case], "privacy": "central(noise=1, random='seed')"}
     whole, torn = tmp_path / "whole", tmp_path / "torn"

@@ -111,6 +111,7 @@ class Rounds:
         self.sealed = closed.sealed_of(self)
         if self.guard is not None:
             self.course.draw = self.guard.sampled
+            self.guard.meet(self)
         self.kept = {name: torch.zeros(lengths.get(name, size), dtype=torch.float64) for name in self.method.vectors}
         self.memory = Memory()
         honest = [c for c in self.clients.able if c not in self.liars]

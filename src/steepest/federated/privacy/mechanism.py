@@ -171,6 +171,9 @@ class Guard:
         """Updates ``(S, D)`` as they may count."""
         return clipped(x, self.bound)[0]
 
+    def meet(self, run: Any) -> None:
+        """See the run that it is for, before its first round."""
+
     def counted(self, clients: Sequence[int]) -> None:
         """These clients have sent messages that are private by themselves."""
         self.spent += 1

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from torch import nn
 
 from steepest.federated.errors import FederationError
 from steepest.federated.method import Method
+from steepest.federated.privacy.examples import Examples
 from steepest.federated.robust import Mean
+from steepest.fleet.obstacle import obstacle
 
 NORMS = nn.modules.batchnorm._NormBase
 
@@ -54,13 +57,20 @@ def refuse(fed: Any) -> None:
             "Leave it out (cutting to a length bounds liars too), or take privacy='local(...)', where each message is "
             "private by itself.",
         )
-    if s.compress is not None and not s.compress.unbiased:
+    if isinstance(plan, Examples):
+        if s.steps is None:
+            raise no("epochs: how many steps a client takes would tell how many rows it has.", "Say steps=.")
+        member: Any = SimpleNamespace(strategy=method.client)
+        if (many := obstacle([member])) is not None:
+            many = many.removeprefix("member 0: ")
+            raise no(f"client={method.client}: {many}.", "Take a rule that steps by one gradient, such as sgd or adam.")
+    elif s.compress is not None and not s.compress.unbiased:
         raise no(
             f"compress={str(s.compress)!r}: what it does not send is sent in later rounds, and an update must be "
             "made of the weights of its own round alone.",
             "Take one without a rest: qsgd, int8, sketch or float32.",
         )
-    if plan.single and s.compress is not None:
+    elif plan.single and s.compress is not None:
         raise no(f"compress={str(s.compress)!r}: a client adds noise to what it sends, not before.", "Leave it out.")
     if any(isinstance(m, NORMS) and m.track_running_stats for m in fed.model().modules()):
         raise no(

@@ -70,7 +70,7 @@ bench: $(VENV)/.tests  ## time a step beside torch.optim; results as JSON in ben
 bench-rules: $(VENV)/.tests  ## time a step of every rule beside every peer that has it (some 10 minutes, on a quiet machine)
 	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/rules.py --out benchmarks/results/rules.json
 
-meta-train: $(VENV)/.tests  ## train the network of neuron_graph again (half an hour on 2 cores; goes on where it stopped)
+meta-train: $(VENV)/.tests  ## train the network of neuron_graph again (an hour on 2 cores; goes on where it stopped)
 	$(BIN)/python -m steepest.graph.meta --only nodes & first=$$!; \
 	$(BIN)/python -m steepest.graph.meta --only edges & second=$$!; wait $$first && wait $$second
 	$(BIN)/python -m steepest.graph.meta --write src/steepest/rules/neuron_graph.json

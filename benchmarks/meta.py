@@ -1,11 +1,11 @@
 """What meta-training did for ``neuron_graph``: its curve, and its weights on families of tasks that it has not seen.
 
-    python benchmarks/meta.py [--folder runs/meta] [--tasks 12] [--out FILE.json] [--picture FILE.png]
+    python benchmarks/meta.py [--folder runs/meta] [--tasks 12] [--all] [--out FILE.json] [--picture FILE.png]
 
-For each held-out family (and, with other seeds, each that was trained on) runs with Adam, with the network and with the
-one that has no neurons, from the same starts on the same batches, six learning rates each; the loss is on new data, the
-mean of the last tenth. The number is the logarithm of the loss over Adam's, each at the best of its rates, and an
-interval over tasks by the bootstrap.
+For each held-out family (with --all also, with other seeds, for those that were trained on) runs with Adam, with the
+network and with the one that has no neurons, from the same starts on the same batches, six learning rates each; the
+loss is on new data, the mean of the last tenth. The number is the logarithm of the loss over Adam's, each at the best
+of its rates, and an interval over tasks by the bootstrap.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def interval(values: list[float]) -> list[float]:
     return [float(np.mean(values)), *(float(x) for x in np.quantile(draws, [0.025, 0.975]))]
 
 
-def judged(thetas: dict[str, Tensor], tasks: int) -> list[dict[str, Any]]:
+def judged(thetas: dict[str, Tensor], tasks: int, trained: bool) -> list[dict[str, Any]]:
     """A row for every family."""
     rows = []
-    for part, families in (("held out", HELD_OUT), ("trained on", TRAIN)):
+    for part, families in (("held out", HELD_OUT), ("trained on", TRAIN if trained else ())):
         for family in families:
             adam = compare(family, untrained(), RATES, tasks, SEED)
             row: dict[str, Any] = {"family": family.name, "part": part, "adam": [min(x) for x in adam]}
@@ -105,7 +105,7 @@ def draw(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
         pen.line([(x, y), (right, y)], fill=(120, 120, 120) if i == 0 else (226, 230, 234), width=FINE)
         pen.text(
             (left - 8 * FINE, y),
-            f"{i * step:+.2f}".rstrip("0").rstrip("."),
+            f"{i * step:+.2f}" if i else "0",
             fill=(87, 96, 106),
             font=small,
             anchor="rm",
@@ -133,12 +133,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/meta"))
     parser.add_argument("--tasks", type=int, default=12)
+    parser.add_argument("--all", action="store_true", help="the families that were trained on, too")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     found = curves(options.folder)
-    rows = judged({name: kept(nodes=name == "nodes") for name in COLOURS}, options.tasks)
+    rows = judged({name: kept(nodes=name == "nodes") for name in COLOURS}, options.tasks, options.all)
     if options.picture and found:
         draw(found, options.picture)
     if options.out:

@@ -2,7 +2,7 @@
 
     python benchmarks/neuron_graph.py [TASK ...] [--work runs/neuron_graph] [--seeds 5] [--out FILE.json] [--minutes M]
 
-Every arm is tuned alike: six learning rates by three schedules, one seed, the lowest loss on the validation split. Then
+Every arm is tuned alike: five learning rates by three schedules, one seed, the lowest validation loss at the end. Then
 its best setting runs with fresh seeds. Arms: AdamW; neuron_graph; the same without its neurons; and a placebo, a
 network at the same distance from the untrained one in a random direction. The target is the median over AdamW's seeds
 of its lowest validation loss; steps to it are read where the split is evaluated. Data and architectures are none of
@@ -27,7 +27,7 @@ from steepest.core.records import machine, versions
 from steepest.rules.neurons import kept, untrained
 
 TASKS = ("digits-mlp", "cancer-mlp", "diabetes-mlp", "digits-cnn", "gcn-partition")
-RATES = (3e-4, 1e-3, 2e-3, 4e-3, 1e-2, 3e-2)
+RATES = (3e-4, 1e-3, 2e-3, 4e-3, 1e-2)
 SCHEDULES = ("constant", "cosine", "wsd")
 TUNING, FIRST = 1000, 0
 """The seed of trials, and the first of final runs."""
@@ -70,6 +70,8 @@ class Kept:
             start = time.process_time()
             run = st.fit(task, text, seed=seed, progress=False)
             seconds = time.process_time() - start
+            if run.status == "stopped":
+                raise SystemExit("stopped; the same command goes on")
             curve = [(x["step"], x["loss"]) for x in run.metrics("eval") if x["split"] == "validation"]
             train = [x["loss"] for x in run.metrics("train")][-20:]
             found = {"key": key, "status": run.status, "curve": curve, "cpu_seconds": round(seconds, 3),

@@ -5,12 +5,13 @@
 
 A training goes on from its last checkpoint, with the same numbers as without the stop; ``--minutes`` are of the
 processor, after which it stops. More ``--pairs`` make better steps at more cost: on a CUDA device they are nearly free.
-``--write`` takes the weights of both trainings as they are.
+``--write``, with the arguments of the training, takes the weights of both as they are.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import torch
 
 from steepest.core.records import write_bytes
+from steepest.graph.meta.families import TRAIN
 from steepest.graph.meta.training import MetaTraining, Plan
 
 
@@ -32,6 +34,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=Plan.pairs)
     parser.add_argument("--whole", action="store_true", help="train the first layers too: wants ten times the updates")
     parser.add_argument("--tasks", type=int, default=Plan.tasks)
+    parser.add_argument("--lr", type=float, default=Plan.lr)
+    parser.add_argument("--families", nargs="+", choices=[f.name for f in TRAIN], default=[])
     parser.add_argument("--seed", type=int, default=Plan.seed)
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--device", default="cpu")
@@ -47,6 +51,8 @@ def main() -> None:
             tasks=options.tasks,
             whole=options.whole,
             seed=options.seed,
+            lr=options.lr,
+            families=tuple(options.families),
         )
         trainings[which] = MetaTraining(plan, options.out / which, options.device)
         if not options.write:
@@ -54,7 +60,9 @@ def main() -> None:
             print(f"{which}: {trainings[which].update} of {plan.updates} updates, {trainings[which].seconds:.0f} s")
     if options.write:
         kept = {which: [float(f"{x:.6g}") for x in t.theta.tolist()] for which, t in trainings.items()}
-        about = {f"{which} updates": t.update for which, t in trainings.items()}
+        plan = dataclasses.asdict(trainings["nodes"].plan)
+        about: dict[str, object] = {"plan": {name: value for name, value in plan.items() if name != "nodes"}}
+        about |= {f"{which} updates": t.update for which, t in trainings.items()}
         write_bytes(options.write, (json.dumps(about | kept) + "\n").encode())
 
 

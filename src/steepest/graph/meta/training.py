@@ -39,6 +39,7 @@ class Plan:
         whole: Train the first layers too. They stay random otherwise, which leaves 51 numbers to train of 199: an
             estimate is the better, the fewer it is of.
         seed: Of everything.
+        families: Names of those to train on; none: all.
         judge: Updates between two looks at held-out families; 0 for none.
         keep: Updates between two checkpoints.
         bound: Largest influence of one piece: its loss over that of Adam counts between ``exp(-bound)`` and
@@ -46,15 +47,16 @@ class Plan:
     """
 
     nodes: bool = True
-    updates: int = 120
-    pairs: int = 8
+    updates: int = 400
+    pairs: int = 16
     tasks: int = 2
     piece: int = 50
     sigma: float = 0.1
     lr: float = 3e-2
     whole: bool = False
     seed: int = 0
-    judge: int = 30
+    families: tuple[str, ...] = ()
+    judge: int = 50
     keep: int = 5
     bound: float = 1.0
 
@@ -63,7 +65,8 @@ class MetaTraining:
     """The training of one set of weights, which goes on where it stopped.
 
     The loss of a piece is the logarithm of its mean loss over that of Adam, the rule with untrained weights, which
-    trains every task beside the pairs from the same start on the same batches.
+    trains every task beside the pairs from the same start on the same batches. It counts with the square of the part of
+    the run that is over: what matters is the end.
 
     Args:
         plan: What is trained, and how.
@@ -86,11 +89,12 @@ class MetaTraining:
         self.optimizer = strategy.optimizer([self.change], steps=plan.updates)
         self.generator = torch.Generator().manual_seed(plan.seed)
         members = 1 + 2 * plan.pairs
+        chosen = [f for f in families if not plan.families or f.name in plan.families]
         self.runs = [
             Runs(f, plan.tasks, members, 1000 * plan.seed + i, nodes=plan.nodes, device=device)
-            for i, f in enumerate(families)
+            for i, f in enumerate(chosen)
         ]
-        self.pairs = [Pairs(plan.tasks * plan.pairs, self.change.detach(), plan.sigma) for _ in families]
+        self.pairs = [Pairs(plan.tasks * plan.pairs, self.change.detach(), plan.sigma) for _ in chosen]
         if folder is not None:
             self._resume(folder)
 
@@ -141,10 +145,11 @@ class MetaTraining:
         perturbed = torch.cat([change + noise, change - noise], 1)
         flat = torch.cat([self.base.expand(n, 1, -1), self.weights(perturbed)], 1)
         losses = runs.steps(flat.flatten(0, 1), min(plan.piece, runs.family.steps - runs.t))
+        counts = (runs.t / runs.family.steps) ** 2
         log = losses.mean(0).log()
         ratio = (log[:, 1:] - log[:, :1]).nan_to_num(plan.bound).clamp(-plan.bound, plan.bound)
         plus, minus = ratio.view(n, 2, plan.pairs).unbind(1)
-        return float(ratio.mean()), pairs.gradient(plus.flatten(), minus.flatten())
+        return float(ratio.mean()), counts * pairs.gradient(plus.flatten(), minus.flatten())
 
     def judged(self) -> dict[str, list[float]]:
         """On held-out families: the logarithm of the final loss over Adam's, each at its best rate, task by task."""

@@ -19,7 +19,7 @@ LABELS = np.repeat(np.arange(10), 100)[np.random.default_rng(0).permutation(1000
 
 
 @pytest.mark.parametrize("name", DEALERS)
-@settings(max_examples=6)
+@settings(max_examples=6, deadline=None)
 @given(clients=some.integers(1, 60), seed=some.integers(0, 5))
 def test_every_row_is_dealt_once_and_the_seed_decides(name: str, clients: int, seed: int) -> None:
     deal = DEALERS[name](clients)

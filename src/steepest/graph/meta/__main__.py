@@ -41,6 +41,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
+    if options.write and options.only:
+        parser.error("--write takes both trainings: leave --only away.")
     torch.set_num_threads(1)
     trainings = {}
     for which in [options.only] if options.only else ["nodes", "edges"]:
@@ -60,8 +62,8 @@ def main() -> None:
             print(f"{which}: {trainings[which].update} of {plan.updates} updates, {trainings[which].seconds:.0f} s")
     if options.write:
         kept = {which: [float(f"{x:.6g}") for x in t.theta.tolist()] for which, t in trainings.items()}
-        plan = dataclasses.asdict(trainings["nodes"].plan)
-        about: dict[str, object] = {"plan": {name: value for name, value in plan.items() if name != "nodes"}}
+        planned = dataclasses.asdict(trainings["nodes"].plan)
+        about: dict[str, object] = {"plan": {name: value for name, value in planned.items() if name != "nodes"}}
         about |= {f"{which} updates": t.update for which, t in trainings.items()}
         write_bytes(options.write, (json.dumps(about | kept) + "\n").encode())
 

@@ -260,6 +260,7 @@ def same_as_the_simulation(site: Site) -> None:
     """To 1e-5, and the records of the rounds too."""
     result = json.loads((site.app / "run/result.json").read_text())
     own = federation().run(ROUNDS)
+    assert own.status == "finished"
     assert result["status"] == "finished" and result["steps"] == ROUNDS and result["rejected"] == 0
     assert result["validation"] == pytest.approx(own.validation, rel=1e-5)
     saved = torch.load(site.app / "run/checkpoint.pt", weights_only=True)["model"]

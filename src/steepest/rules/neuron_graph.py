@@ -152,8 +152,9 @@ def neuron_graph(
 
     Family: adaptive
     Usual lr: 1e-4 to 1e-2
-    Use when: trying whether a learned direction needs fewer steps on a small network; adamw's lr and schedule.
-    Not when: anything depends on it: nobody but the authors has tested it, and a step costs many times adamw's.
+    Use when: studying learned directions, or training one of your own (``python -m steepest.graph.meta``).
+    Not when: anything depends on it: tuned alike it is no better than adamw on what was measured, and nobody but the
+    authors has measured; a step costs fifty times adamw's.
     Source: ours, after Celo2, arXiv:2602.19142.
     """
     if weights != "untrained":

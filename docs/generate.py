@@ -314,6 +314,28 @@ def transfer_rows() -> Iterator[tuple[str, ...]]:
             said = ""
 
 
+def evaluation_rows() -> Iterator[tuple[str, ...]]:
+    """How much training each way to search needed until it was as good as the best of 200 random trials."""
+    record = results("tune_evaluations")
+    tasks, cap = list(record["goal"]), record["cap"]
+    yield "scheme", *(f"`{task}`" for task in tasks), "reached", "seeds", "ratio to optuna"
+
+    def shown(value: float) -> str:
+        return f"> {cap:.0f}" if value >= cap else f"{value:.0f}"
+
+    for row in record["rows"]:
+        cells = [f"{shown(m)} ({shown(low)} to {shown(high)})" for m, low, high in (row["median"][t] for t in tasks)]
+        runs = sum(map(len, row["costs"].values()))
+        ratio = "{:.2f} ({:.2f} to {:.2f})".format(*row["ratio"])
+        name, _, more = row["scheme"].partition(", ")
+        name = row["scheme"] if name.startswith("optuna") else f"`{name}`" + (f", {more}" if more else "")
+        seeds = sorted({len(of) for of in row["costs"].values()})
+        yield (
+            name, *cells, f"{runs - row['unreached']} of {runs}", " to ".join(map(str, seeds)),
+            "1" if row["scheme"].startswith("optuna") else ratio,
+        )  # fmt: skip
+
+
 def nowcast_rows() -> Iterator[tuple[str, ...]]:
     """Each task with a tuned setting, and at a low constant rate: with nowcasts and without."""
     yield "task", "setting", "without", "with", "difference", "looks taken", "passes forward a run"
@@ -443,6 +465,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "nowcast": lambda: table(*nowcast_rows()),
     "nowcast-machine": nowcast_machine,
     "tune-regret": lambda: table(*regret_rows()),
+    "tune-evaluations": lambda: table(*evaluation_rows()),
     "multitask": lambda: table(*multitask_rows()),
     "multitask-cost": lambda: table(*multitask_cost_rows()),
     "multitask-machine": multitask_machine,

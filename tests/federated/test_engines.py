@@ -45,6 +45,7 @@ METHODS = [
     "feddecorr(beta=1.0)",
     "aligned(client=muon(lr=0.02))",
     "aligned(client=adamw(lr=0.01), alpha=0.1)",
+    "aligned(client=sgd(lr=0.1))",  # a rule that remembers nothing
     "fedbuff(buffer=3)",
     "fedasync",
 ]

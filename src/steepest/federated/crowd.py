@@ -73,6 +73,8 @@ class Crowd(Abreast):
         """What some members' rules remember, in float64."""
         leaves = [t for part in self.parts for state in part.states for t in flatten(state)]
         many = rows.stop - rows.start
+        if not leaves:
+            return torch.zeros(many, 0, dtype=torch.float64)
         return torch.cat([t[rows].detach().double().reshape(many, -1) for t in leaves], 1)
 
     def step(self, gradients: Any, losses: Tensor) -> None:

@@ -58,7 +58,7 @@ def walked(paces: Any, buffer: int, steps: int, rule: Any) -> tuple[list[float],
         ),
         (FedAsync(client=SGD, rho=0.0, staleness="constant"), 1, lambda x, old, d, lag: 0.6 * (old + d - x)),
     ],
-    ids=str,
+    ids=lambda value: "" if callable(value) else str(value),
 )  # fmt: skip
 def test_a_server_that_does_not_wait_is_its_algorithm(method: Any, buffer: int, rule: Any) -> None:
     task, clients = quadratic(A, B)

@@ -29,7 +29,7 @@ def test_every_name_in_all_is_there() -> None:
 def test_the_public_names_are_these() -> None:
     """A new name at the front door is a decision: it is written here too."""
     rooms = {"gradients", "normalization", "optim", "report", "rules", "schedules", "tasks", "testing"}
-    rooms |= {"federated", "graph", "multitask", "transfer", "wrappers"}
+    rooms |= {"federated", "graph", "multitask", "nowcasting", "transfer", "wrappers"}
     values = {"Federation", "Precision", "Strategy", "Task", "__version__", "bytes_per_parameter", "parse"}
     spaces = {"choice", "default_space", "log", "near_one", "space"}
     verbs = {"advise", "compare", "doctor", "fit", "landscape", "lr_find", "monitor", "recommend", "tune"}

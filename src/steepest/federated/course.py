@@ -98,7 +98,7 @@ class Course:
 
     def gather(self, turn: int, w: Tensor, buffers: Buffers, last: Any) -> Team:
         """The next team; ``last``: the round in which each client was last there, or -1."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not say who comes next")
 
     def keep(self) -> Any:
         """What a checkpoint holds of it."""

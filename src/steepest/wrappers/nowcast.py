@@ -30,7 +30,7 @@ class Nowcast(Wrapper):
 
     alone: ClassVar[str] = "moves the weights to where they seem to go"
 
-    def ahead(self, optimizer: Optimizer) -> Ahead:
+    def ahead(self, optimizer: Optimizer | None) -> Ahead:
         """Its state, made once for an optimizer."""
         return Nowcaster(
             optimizer, every=self.every, snapshots=self.snapshots, probes=self.probes, alpha=self.alpha,
@@ -66,5 +66,5 @@ def nowcast(
     Source: the guard is ours; forecasts of weights, arXiv:2409.04434.
     """
     made = Nowcast(every, snapshots, probes, alpha, damping, patience)
-    Nowcaster(None, every=every, snapshots=snapshots, probes=probes, alpha=alpha, damping=damping, patience=patience)
+    made.ahead(None)  # which refuses what makes no sense
     return made

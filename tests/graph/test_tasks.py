@@ -221,3 +221,26 @@ def test_compare_runs_them() -> None:
     )
     found = board.summary["tasks"]
     assert all(row["n"] == 2 for task in found.values() for row in task["leaderboard"])
+
+
+# --------------------------------------------------------------------------------------------------- preconditioning
+
+
+@pytest.mark.parametrize("rule", ["kron(lr=0.01)", "shampoo(lr=0.01, every=5)", "soap(lr=0.01)"])
+def test_rules_of_matrices_take_convolutions_as_matrices(rule: str) -> None:
+    """Kronecker factors of both sides of each weight, under full batches; and they train."""
+    task = tasks.load("gcn-partition(nodes=600)")
+    run = st.fit(task, rule, steps=40, eval_every=40, progress=False)
+    assert run.status == "finished" and run.validation["loss"] < math.log(6)
+    model = task.build(0)
+    optimizer = st.parse(rule).optimizer(model)
+    task.training_loss(model, task.batches(0).batch(0)).backward()
+    optimizer.step()
+    shapes = {
+        tuple(t.shape) for t in optimizer.state[model.layers[0].lin.weight].values() if isinstance(t, torch.Tensor)
+    }
+    assert (32, 32) in shapes
+    shapes = {
+        tuple(t.shape) for t in optimizer.state[model.layers[1].lin.weight].values() if isinstance(t, torch.Tensor)
+    }
+    assert {(6, 6), (32, 32)} <= shapes

@@ -143,6 +143,24 @@ def _row(entry: Entry, best: Entry, metric: str, goal: str, target: float | None
         "gradient_evaluations": entry.mean("gradient_evaluations"),
         "time_to_target": _time_to_target(entry, metric, goal, target),
         "against_best": _against(entry, best, metric, goal),
+        **_early(entry),
+    }
+
+
+def _early(entry: Entry) -> Record:
+    """What early stopping spared, where a strategy has it: the runs that ended early, and their steps."""
+    ended = [r for r in entry.results if r is not None and r.get("early_stopping")]
+    if not ended:
+        return {}
+    spared = [r["early_stopping"]["spared"] for r in ended]
+    planned = sum(spared) + sum(r["steps"] for r in ended)
+    return {
+        "early": {
+            "runs": sum(steps > 0 for steps in spared),
+            "of": len(ended),
+            "share": sum(spared) / max(1, planned),
+            "restored": any(r["early_stopping"]["restored"] for r in ended),
+        }
     }
 
 

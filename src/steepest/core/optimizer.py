@@ -114,6 +114,7 @@ class Optimizer(torch.optim.Optimizer):
         if scheduler is not None:
             schedule(self)
         self.ahead = next((made for w in self.around() if (made := w.ahead(self)) is not None), None)
+        self.ending = next((end for w in self.around() if (end := w.ending()) is not None), None)
 
     def _prepare(self) -> None:
         """What is made anew after copying, pickling and loading."""
@@ -393,11 +394,11 @@ class Optimizer(torch.optim.Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         kept = (
             "methods", "gradients", "base_gradients", "wrappers", "base_wrappers", "scheduler", "gate", "executor",
-            "precision", "steps", "skipped_steps", "evaluations", "memory", "metrics", "tasks", "ahead",
+            "precision", "steps", "skipped_steps", "evaluations", "memory", "metrics", "tasks", "ahead", "ending",
         )  # fmt: skip
         return {**super().__getstate__(), **{name: getattr(self, name) for name in kept}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.gauge, self.gate, self.tasks, self.ahead = None, None, None, None
+        self.gauge, self.gate, self.tasks, self.ahead, self.ending = None, None, None, None, None
         super().__setstate__(state)
         self._prepare()

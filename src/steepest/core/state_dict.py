@@ -151,6 +151,7 @@ def extra(opt: Optimizer) -> dict[str, Any]:
         "schedule": opt.scheduler.state_dict() if opt.scheduler is not None else {},
         **({} if opt.tasks is None else {"tasks": opt.tasks.state_dict()}),
         **({} if opt.ahead is None else {"ahead": opt.ahead.state_dict()}),
+        **({} if opt.ending is None else {"ending": opt.ending.state_dict()}),
     }
 
 
@@ -203,6 +204,8 @@ def load_extra(opt: Optimizer, extra: Mapping[str, Any]) -> None:
         opt.tasks.load_state_dict(extra["tasks"])
     if opt.ahead is not None and "ahead" in extra:
         opt.ahead.load_state_dict(extra["ahead"])
+    if opt.ending is not None and "ending" in extra:
+        opt.ending.load_state_dict(extra["ending"])
     opt._prepare()
     opt.memory = remembered(opt, extra.get("memory", {}))
 

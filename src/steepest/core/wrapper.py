@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from steepest.core.ahead import Ahead
 from steepest.core.chain import Chain, chain
+from steepest.core.ending import Ending
 from steepest.core.rule import Rule
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ class Wrapper:
 
     def ahead(self, optimizer: Optimizer) -> Ahead | None:
         """What looks ahead now and then, made once for an optimizer; None for most."""
+        return None
+
+    def ending(self) -> Ending | None:
+        """What may end a run early, made once for an optimizer; None for most."""
         return None
 
     def ready(self, optimizer: Optimizer) -> bool:

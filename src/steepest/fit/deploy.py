@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -20,8 +20,19 @@ BATCHES = 32
 
 
 @contextmanager
-def deployed(plan: Plan, model: nn.Module, optimizer: Steps) -> Iterator[None]:
-    """Inside, the weights to evaluate, with batch-norm statistics of their own; afterwards all is as before."""
+def deployed(
+    plan: Plan, model: nn.Module, optimizer: Steps, instead: Mapping[str, Tensor] | None = None
+) -> Iterator[None]:
+    """Inside, the weights to evaluate, with batch-norm statistics of their own; afterwards all is as before.
+
+    ``instead``: a state that is known to be the one to evaluate; it stays in the model.
+    """
+    if instead is not None:
+        with optimizer.evaluating():
+            model.load_state_dict(instead)
+            yield
+        model.load_state_dict(instead)
+        return
     if not optimizer.averages:
         yield
         return

@@ -15,6 +15,7 @@ from steepest.core.errors import NonFiniteError
 from steepest.core.records import RESULT, write_json
 from steepest.core.several import Several
 from steepest.fit.deploy import deployed, weights
+from steepest.fit.early import words
 from steepest.fit.interrupt import Stop
 from steepest.fit.plan import Plan
 from steepest.fit.progress import Bar
@@ -49,7 +50,7 @@ def train(
         state, optimizer, problem = run.state, run.optimizer, None
         if state.step == 0 or not run.validation:
             bar.evaluated(task.metric, run.evaluate())
-        while state.step < task.steps and not stop.asked and not problem and not run.left():
+        while state.step < task.steps and not (stop.asked or problem or run.over or run.left()):
             spent = 0.0 if monitor is None else monitor.budget.spent
             try:
                 with state.timed():
@@ -73,7 +74,7 @@ def train(
             if not problem:
                 if state.step % task.eval_interval == 0 or state.step == task.steps:
                     value = run.evaluate()
-                    optimizer.observe(value)
+                    run.observe(value)
                     bar.evaluated(task.metric, value)
                 run.checkpoint_if_due()
             bar.step(state.step, loss)
@@ -141,10 +142,14 @@ def finish(run: Training, problem: str | None) -> Run:
     """Say how it ended; the test split is touched here, once, by a run that finished."""
     plan, task, state = run.plan, run.plan.task, run.state
     test = None
-    if not problem and state.step == task.steps and not math.isfinite(run.validation[task.metric]):
+    kept = state.kept if state.step == task.steps or run.over else None
+    last = run.validation if kept is None else kept.validation
+    if not problem and (state.step == task.steps or run.over) and not math.isfinite(last[task.metric]):
         problem = f"validation {task.metric} was not finite at the end, step {state.step}"
     if problem:
         status, message = "diverged", problem
+    elif run.over:
+        status, message = "finished", "; ".join(filter(None, (words(run), state.watch.summary())))
     elif left := run.left():
         status, message = left, plan.leave.words(left, state.step, task.steps)
     elif state.step < task.steps:
@@ -157,11 +162,16 @@ def finish(run: Training, problem: str | None) -> Run:
         run.checkpoint_at_the_end()  # before the test split, so that an error there costs no training
     if status == "paused":
         run.measure()
+    best = None
+    if status == "finished" and kept is not None:
+        run.validation, best = kept.validation, kept.weights
     if status == "finished" and task.test is not None:
-        with deployed(run.plan, run.model, run.optimizer):
+        with deployed(plan, run.model, run.optimizer, best):
             test = task.evaluate(run.model, "test")
-    if status != "diverged" and (evaluated := weights(run.plan, run.model, run.optimizer)) is not None:
-        run.model.load_state_dict(evaluated)  # what the caller gets is the model for use
+    if best is None and status != "diverged":
+        best = weights(plan, run.model, run.optimizer)
+    if best is not None:
+        run.model.load_state_dict(best)  # what the caller gets is the model for use
     ahead = getattr(run.optimizer, "ahead", None)
     if ahead is not None and (said := ahead.summary()):
         run.notes.append(said)

@@ -137,10 +137,10 @@ def begin(folder: Path, plan: Plan, *, resume: bool) -> Run | None:
     if result is None:
         (folder / RESULT).unlink(missing_ok=True)
         return None
-    return Run(result, folder, _trained(folder, plan))
+    return Run(result, folder, _trained(folder, plan, result))
 
 
-def _trained(folder: Path, plan: Plan) -> nn.Module | None:
+def _trained(folder: Path, plan: Plan, result: dict[str, Any]) -> nn.Module | None:
     """The model of a run that has ended; None, with a warning, where its last checkpoint is damaged."""
     try:
         saved, note = load_checkpoint(folder)
@@ -150,6 +150,8 @@ def _trained(folder: Path, plan: Plan) -> nn.Module | None:
         warnings.warn(f"{note.rstrip('.')}. The result stands; the model of its last step is lost.", stacklevel=5)
         return None
     model = plan.task.build(plan.seed)
-    if saved is not None:
+    if saved is not None and "kept" in saved and result["status"] == "finished":
+        model.load_state_dict(saved["kept"]["weights"])
+    elif saved is not None:
         model.load_state_dict(saved.get("evaluated", saved["model"]))
     return model

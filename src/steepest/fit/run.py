@@ -18,7 +18,7 @@ def failure(message: str, trace: str = "") -> dict[str, Any]:
         "status": "failed",
         **dict.fromkeys(("steps", "gradient_evaluations", "seconds", "cpu_seconds")),
         "validation": {},
-        **dict.fromkeys(nothing),
+        **dict.fromkeys((*nothing, "early_stopping")),
         "message": message,
         "notes": [],
         "traceback": trace,

@@ -20,6 +20,21 @@ from steepest.fit.protocol import Steps
 from steepest.tasks.randomness import get_state, set_state
 
 
+@dataclass(frozen=True)
+class Kept:
+    """The best evaluation so far, where a strategy stops early and goes back to it.
+
+    Args:
+        step: When it was.
+        validation: What was measured.
+        weights: The model's state, as it is evaluated.
+    """
+
+    step: int
+    validation: dict[str, float]
+    weights: dict[str, Tensor]
+
+
 @dataclass
 class State:
     """Where a run is: steps taken, time spent training, the best validation so far."""
@@ -33,6 +48,7 @@ class State:
     monitor: dict[str, Any] = field(default_factory=dict)
     stacked: int = 0
     """How many of the steps were taken in a stack with other runs."""
+    kept: Kept | None = None
 
     @property
     def executor(self) -> str:
@@ -74,6 +90,7 @@ def pack(
         "stacked": state.stacked,
         "model": model.state_dict(),
         **({"evaluated": evaluated} if evaluated is not None else {}),
+        **({"kept": vars(state.kept)} if state.kept is not None else {}),
         "optimizer": optimizer.state_dict(),
         "random": pack_random(),
     }
@@ -93,6 +110,7 @@ def unpack(saved: dict[str, Any], model: nn.Module, optimizer: Steps, source: st
         Watch(**saved["watch"]),
         saved.get("monitor", {}),
         saved.get("stacked", 0),
+        Kept(**saved["kept"]) if "kept" in saved else None,
     )
 
 

@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from steepest.core.ending import Ending
 from steepest.core.records import CHECKPOINT, METRICS, STABLE, Metrics, load_checkpoint, read_metrics, save_checkpoint
 from steepest.fit.beginning import seeded
 from steepest.fit.deploy import deployed, weights
+from steepest.fit.early import ended
 from steepest.fit.leave import Left
 from steepest.fit.plan import Plan
 from steepest.fit.protocol import Steps
-from steepest.fit.state import State, pack, unpack
+from steepest.fit.state import Kept, State, pack, unpack
 from steepest.schedules.base import Clock
 from steepest.strategy.extension import settled
 from steepest.strategy.value import Strategy
@@ -116,6 +118,33 @@ class Training:
         self.state.validated(value, task.goal, task.reached(value))
         return value
 
+    @property
+    def ending(self) -> Ending | None:
+        """What may end the run early, where its strategy has such a piece."""
+        return getattr(self.optimizer, "ending", None)
+
+    @property
+    def over(self) -> bool:
+        """Whether it ends here, as its strategy says."""
+        return self.ending is not None and self.ending.over
+
+    def observe(self, value: float) -> None:
+        """Tell the strategy of the evaluation just made: its schedules, and what may end the run early.
+
+        The latter hears of those on the clock alone: a longer run has the same ones.
+        """
+        self.optimizer.observe(value)
+        ending, task, state = self.ending, self.plan.task, self.state
+        if ending is None or state.step % task.eval_interval:
+            return
+        value = self.validation["loss"] if ending.watches == "loss" else value
+        ending.observe(-value if ending.watches == "metric" and task.goal == "max" else value)
+        if ending.restores and ending.improved:
+            now = weights(self.plan, self.model, self.optimizer)
+            if now is None:
+                now = {name: x.detach().clone() for name, x in self.model.state_dict().items()}
+            state.kept = Kept(state.step, dict(self.validation), now)
+
     def left(self) -> Left | None:
         """Whether the run is left here, before its end, as its plan says."""
         leave, task = self.plan.leave, self.plan.task
@@ -176,6 +205,7 @@ class Training:
             "notes": self.notes,
             "monitor": self.monitored,
             "executor": self.state.executor,
+            "early_stopping": ended(self),
         }
 
     def __enter__(self) -> Training:

@@ -72,4 +72,4 @@ class Lane:
         """Whether nothing is left to train."""
         if self.problem or self.stopped or self.run.state.step >= self.steps:
             return True
-        return self.leaves and self.run.left() is not None
+        return self.run.over or (self.leaves and self.run.left() is not None)

@@ -172,7 +172,7 @@ class Stacked:
                 lane.squad.settle(lane)
                 value = run.evaluate()
             if run.state.step:
-                run.optimizer.observe(value)
+                run.observe(value)
 
     def _checkpoint(self) -> None:
         """Write the checkpoints that are due: by each run's own count of steps, or by the clock of the whole stack."""

@@ -59,8 +59,8 @@ class Adjacency(nn.Module):
         super().__init__()
         weights = _checked(edges, nodes, weights)
         self.nodes, self.form = nodes, form
-        start, end, values = _normalised(edges, nodes, form, weights)
-        forward, back = _csr(end, start, values, nodes), _csr(start, end, values, nodes)
+        start, end, values = normalised(edges, nodes, form, weights)
+        forward, back = compressed(end, start, values, nodes), compressed(start, end, values, nodes)
         same = all(torch.equal(a, b) for a, b in zip(forward, back, strict=True))
         for name, own, other in zip(("rows", "columns", "values"), forward, back, strict=True):
             self.register_buffer(name, own, persistent=False)
@@ -132,8 +132,8 @@ def _checked(edges: Tensor, nodes: int, weights: Tensor | None) -> Tensor:
     return weights
 
 
-def _normalised(edges: Tensor, nodes: int, form: Form, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """From, to and value of each entry. Degrees are summed in float64."""
+def normalised(edges: Tensor, nodes: int, form: Form, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """From, to and value of each entry, loops last; see :class:`Adjacency`. Degrees are summed in float64."""
     start, end = edges
     if form == "symmetric":
         loops = torch.arange(nodes, device=edges.device)
@@ -151,7 +151,7 @@ def _normalised(edges: Tensor, nodes: int, form: Form, weights: Tensor) -> tuple
     return start, end, values.to(weights.dtype)
 
 
-def _csr(rows: Tensor, columns: Tensor, values: Tensor, nodes: int) -> tuple[Tensor, Tensor, Tensor]:
+def compressed(rows: Tensor, columns: Tensor, values: Tensor, nodes: int) -> tuple[Tensor, Tensor, Tensor]:
     """Row pointers, columns and values, sorted, entries of one place added; 32-bit indices are half the reading."""
     place, at = torch.unique(rows * nodes + columns, return_inverse=True)
     summed = torch.zeros(len(place), dtype=values.dtype, device=values.device).index_add_(0, at, values)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from steepest.core.errors import did_you_mean
 from steepest.graph.adjacency import Adjacency, Form, GraphError
+from steepest.graph.batches import Part
 from steepest.graph.geometric import geometric
 
 Layer = Literal["gcn", "sage", "gat", "gin"]
@@ -104,13 +105,16 @@ class NodeNetwork(nn.Module):
         self.norms = nn.ModuleList(normalisation(norm, hidden) for _ in range(depth - 1))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """Logits (rows, classes)."""
-        h = self.x
+    def forward(self, rows: Tensor, part: Part | None = None) -> Tensor:
+        """Logits (rows, classes); of a part of the graph the rows are numbered within it."""
+        h, matrix, edges = self.x, self.adjacency, self.edges
+        if part is not None:
+            h, edges = h[part.nodes], part.edges
+            matrix = None if matrix is None else part.matrix()
         for i, layer in enumerate(self.layers):
             if i:
                 h = F.relu(self.norms[i - 1](h))
-            h = convolved(layer, self.dropout(h), self.adjacency, self.edges)
+            h = convolved(layer, self.dropout(h), matrix, edges)
         return h[rows]
 
 

@@ -59,6 +59,7 @@ from steepest.strategy.pieces import dog as dog
 from steepest.strategy.pieces import dowg as dowg
 from steepest.strategy.pieces import dualproj as dualproj
 from steepest.strategy.pieces import dwa as dwa
+from steepest.strategy.pieces import early_stopping as early_stopping
 from steepest.strategy.pieces import ema as ema
 from steepest.strategy.pieces import excess_mtl as excess_mtl
 from steepest.strategy.pieces import exp_decay as exp_decay

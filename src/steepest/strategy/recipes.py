@@ -14,6 +14,7 @@ from steepest.strategy.pieces import (
     clip_norm,
     cosine,
     decay_only,
+    early_stopping,
     lion,
     nadamw,
     noam_decay,
@@ -84,19 +85,21 @@ def transformer(lr: float = 1e-3, warmup: Duration = 0.05, weight_decay: float =
 
 
 @piece("recipe")
-def gnn(lr: float = 0.01, weight_decay: float = 5e-4) -> Strategy:
-    """Graph networks on few labels: Adam at a constant rate, an L2 penalty on the first layer alone.
+def gnn(lr: float = 0.01, weight_decay: float = 5e-4, patience: int = 10) -> Strategy:
+    """Graph networks on few labels: Adam at a constant rate, an L2 penalty on the first layer alone, early stopping.
 
     Args:
         lr: Learning rate.
         weight_decay: L2 penalty on the first layer's weights.
+        patience: Evaluations without a lower validation loss after which it ends; the paper evaluates at every step.
 
-    Source: Kipf and Welling 2016, arXiv:1609.02907, section 5.2; a tenth of the labels or fewer, 200 steps.
+    Source: Kipf and Welling 2016, arXiv:1609.02907, section 5.2; a tenth of the labels or fewer, 200 steps at most.
 
     >>> gnn().build()
-    adam(lr=0.01, weight_decay=0.0005) | decay_only('layer 0')
+    adam(lr=0.01, weight_decay=0.0005) | early_stopping(watch='loss', restore=False) | decay_only('layer 0')
     """
-    return adam(lr, weight_decay=weight_decay) | decay_only("layer 0")
+    stop = early_stopping(patience, watch="loss", restore=False)
+    return adam(lr, weight_decay=weight_decay) | stop | decay_only("layer 0")
 
 
 @piece("recipe")

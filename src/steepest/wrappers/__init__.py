@@ -9,6 +9,8 @@ from steepest.wrappers.cautious_decay import CautiousDecay as CautiousDecay
 from steepest.wrappers.cautious_decay import cautious_decay as cautious_decay
 from steepest.wrappers.clip_update import clip_update as clip_update
 from steepest.wrappers.corrected_decay import corrected_decay as corrected_decay
+from steepest.wrappers.early_stopping import Patience as Patience
+from steepest.wrappers.early_stopping import early_stopping as early_stopping
 from steepest.wrappers.ema import Average as Average
 from steepest.wrappers.ema import ema as ema
 from steepest.wrappers.gsam import gsam as gsam

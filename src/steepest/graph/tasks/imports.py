@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from steepest.graph.adjacency import undirected
-from steepest.graph.models import Layer, NodeNetwork, chosen
+from steepest.graph.batches import batched, over_part
+from steepest.graph.models import FORMS, Layer, NodeNetwork, chosen
 from steepest.tasks.measures import cross_entropy, error
 from steepest.tasks.registry import builtin
 from steepest.tasks.splits import split_rows
 from steepest.tasks.stdlib_text import names as files_of
-from steepest.tasks.task import Task
+from steepest.tasks.task import Task, first_of_batch
 
 PARTS = ("asyncio", "email", "importlib", "multiprocessing", "unittest", "xml")
 """The packages that are classes of their own; the others are modules at the top, and all other packages."""
@@ -116,7 +117,7 @@ def network(layer: Layer) -> nn.Module:
 
 
 @builtin("import-graph")
-def import_graph_task(layer: str = "gcn") -> Task:
+def import_graph_task(layer: str = "gcn", batch: str = "full") -> Task:
     """The standard library's modules and who imports whom: which package is each module from?
 
     Six packages are classes; modules at the top and all other packages are the last two. Features count keywords and
@@ -124,6 +125,7 @@ def import_graph_task(layer: str = "gcn") -> Task:
 
     Args:
         layer: ``"gcn"``, ``"sage"``, ``"gat"`` or ``"gin"``.
+        batch: ``"full"``, ``"random_nodes:4"`` or ``"neighbours:32:10,5"`` (:func:`steepest.graph.batches.batched`).
 
     Reason: a real graph with hubs and unequal classes, small enough to overfit.
     Source: the Python standard library of the running interpreter.
@@ -135,7 +137,8 @@ def import_graph_task(layer: str = "gcn") -> Task:
         name="import-graph",
         model=functools.partial(network, kind),
         loss=cross_entropy,
-        train=train,
+        train=batched(batch, train, edges, len(y), form=FORMS.get(kind), depth=2),
+        forward=first_of_batch if batch == "full" else over_part,
         validation=validation,
         test=test,
         metrics={"error": error},

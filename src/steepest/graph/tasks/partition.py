@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from steepest.graph.adjacency import GraphError, undirected
-from steepest.graph.models import Layer, NodeNetwork, Norm, chosen
+from steepest.graph.batches import batched, over_part
+from steepest.graph.models import FORMS, Layer, NodeNetwork, Norm, chosen
 from steepest.tasks.measures import cross_entropy, error
 from steepest.tasks.registry import builtin
 from steepest.tasks.splits import fraction, split_rows
-from steepest.tasks.task import Task
+from steepest.tasks.task import Task, first_of_batch
 
 CLASSES, FEATURES, LABELLED = 6, 32, 0.1
 INSIDE, OUTSIDE = 5.0, 5.0
@@ -50,7 +51,9 @@ def network(nodes: int, layer: Layer, depth: int, norm: Norm) -> nn.Module:
 
 
 @builtin("gcn-partition")
-def gcn_partition(layer: str = "gcn", depth: int = 2, norm: str = "none", nodes: int = 3000) -> Task:
+def gcn_partition(
+    layer: str = "gcn", depth: int = 2, norm: str = "none", nodes: int = 3000, batch: str = "full"
+) -> Task:
     """Six communities of a random graph of 3000 nodes: which one is each node in? One node in 17 has a label.
 
     A node has 5 neighbours in its own community and 5 elsewhere on average, and a vector of 32 numbers whose mean
@@ -61,6 +64,7 @@ def gcn_partition(layer: str = "gcn", depth: int = 2, norm: str = "none", nodes:
         depth: Convolutions, >= 2.
         norm: What stands between them: ``"none"``, ``"batch"``, ``"pair"`` or ``"graph"``.
         nodes: A multiple of 6, >= 600.
+        batch: ``"full"``, ``"random_nodes:4"`` or ``"neighbours:32:10,5"`` (:func:`steepest.graph.batches.batched`).
 
     Reason: a graph network of the usual size on the usual problem, with full batches and few labels.
     Source: Holland, Laskey and Leinhardt 1983, doi:10.1016/0378-8733(83)90021-7 (block model); Kipf and Welling 2016,
@@ -70,14 +74,15 @@ def gcn_partition(layer: str = "gcn", depth: int = 2, norm: str = "none", nodes:
     if nodes < 600 or nodes % CLASSES or depth < 2:
         raise GraphError(f"gcn-partition needs depth >= 2 and nodes a multiple of {CLASSES}, >= 600; "
                          f"given depth={depth}, nodes={nodes}.")  # fmt: skip
-    _, _, y = planted(nodes)
+    _, edges, y = planted(nodes)
     (rows, labels), validation, test = split_rows("gcn-partition", torch.arange(nodes), y)
     kept = torch.tensor([fraction(f"gcn-partition/label/{i}") < LABELLED for i in rows.tolist()])
     return Task(
         name="gcn-partition",
         model=functools.partial(network, nodes, kind, depth, between),
         loss=cross_entropy,
-        train=(rows[kept], labels[kept]),
+        train=batched(batch, (rows[kept], labels[kept]), edges, nodes, form=FORMS.get(kind), depth=depth),
+        forward=first_of_batch if batch == "full" else over_part,
         validation=validation,
         test=test,
         metrics={"error": error},

@@ -10,16 +10,17 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import steepest.rules
 from steepest.core.about import about
 from steepest.core.facts import facts
-from steepest.core.piece import Kind, kinds
+from steepest.core.piece import Kind
 from steepest.core.rule import Rule
 from steepest.rules import LearningRate, WeightDecay
 from steepest.rules.families import FAMILIES
 
 sys.path.insert(0, str(Path(__file__).parent))
 import trajectory
+from page_tables.markdown import inline, number
+from page_tables.rules import rules
 
 HERE = Path(__file__).parent
 
@@ -28,23 +29,6 @@ RATES = PAGES / "rates.json"
 SECTION = re.compile(
     r"^(Args|Shapes|Units|Identity|Differs from|Source|Example|Needs|[A-Z][a-z]+(?: [a-z]+)?):", re.MULTILINE
 )
-
-
-def rules() -> dict[str, Kind[..., Any]]:
-    """Every finished rule, by name."""
-    return {name: kind for name, kind in kinds(steepest.rules).items() if kind.role == "rule"}
-
-
-def inline(text: str) -> str:
-    """Docstring markup within a line, as Markdown."""
-    text = re.sub(r":math:`([^`]*)`", lambda m: f"${m[1]}$", text)
-    text = re.sub(r":\w+:`~?([^`]*)`", r"`\1`", text).replace("``", "`")
-    return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
-
-
-def number(x: float) -> str:
-    """``1e-05`` as ``1e-5``."""
-    return re.sub(r"e-0(\d)", r"e-\1", f"{x:g}")
 
 
 def call(kind: Kind[..., Any]) -> str:

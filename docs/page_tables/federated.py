@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-RESULTS = Path(__file__).parent.parent / "benchmarks" / "results" / "federated_methods.json"
-Row = tuple[str, ...]
+from page_tables.markdown import Row, Tables, results, table
 
 
 def outcome() -> dict[str, Any]:
-    """The summary that ``benchmarks/federated_methods.py`` kept; empty where it has not run yet."""
-    found: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    """The summary that ``benchmarks/federated_methods.py`` kept."""
+    found: dict[str, Any] = results("federated_methods")
     return found
-
-
-def measured(name: str) -> Callable[[Callable[[], Iterator[Row]]], Callable[[], Iterator[Row]]]:
-    """Rows of a table, where its runs are there."""
-
-    def wrapped(rows: Callable[[], Iterator[Row]]) -> Callable[[], Iterator[Row]]:
-        return lambda: rows() if name in outcome() else iter([("not measured yet",)])
-
-    return wrapped
 
 
 def percent(cell: dict[str, Any] | None) -> str:
@@ -32,7 +20,6 @@ def percent(cell: dict[str, Any] | None) -> str:
     return "" if not cell or not cell["n"] else f"{100 * cell['mean']:.1f} ± {100 * cell['sd']:.1f}"
 
 
-@measured("methods")
 def method_rows() -> Iterator[Row]:
     """The global model: methods by how far clients differ; bold: not plainly worse than the best."""
     found = outcome()["methods"]
@@ -57,7 +44,6 @@ def method_rows() -> Iterator[Row]:
         yield name, ", ".join(rates), *cells
 
 
-@measured("own")
 def own_rows() -> Iterator[Row]:
     """Clients' own models, and the global one beside them."""
     found = outcome()["own"]
@@ -67,7 +53,6 @@ def own_rows() -> Iterator[Row]:
         yield name, *(percent(row.get(c, {}).get("own")) for c in columns)
 
 
-@measured("bytes")
 def byte_rows() -> Iterator[Row]:
     """Codecs: bytes sent by clients, and the error."""
     found = {name: row[""] for name, row in outcome()["bytes"].items()}
@@ -85,7 +70,6 @@ def byte_rows() -> Iterator[Row]:
         )
 
 
-@measured("attacks")
 def attack_rows() -> Iterator[Row]:
     """Attacks against rules; a backdoor's success behind its error."""
     found = outcome()["attacks"]
@@ -105,7 +89,6 @@ def attack_rows() -> Iterator[Row]:
         yield "mean" if rule == "None" else f"`{rule}`", *cells
 
 
-@measured("waiting")
 def waiting_rows() -> Iterator[Row]:
     """The counted clock: when an error of 15 % is reached, and what comes out."""
     yield "", "clients asked", "time until 15 % validation error", "time in all", "test error, %"
@@ -120,10 +103,17 @@ def waiting_rows() -> Iterator[Row]:
 def made() -> str:
     """On what it ran."""
     found = outcome()
-    if not found:
-        return ""
     m, v = found["machine"], found["versions"]
     return (
         f"{m['cpu']}, {m['cores']} cores, one thread of a busy machine, Python {v['python']}, torch {v['torch']}; "
         f"{found['cpu_minutes']:.0f} CPU minutes for all tables of this page.\n"
     )
+
+
+TABLES: Tables = {
+    "federated-methods": lambda: table(*method_rows()) + "\n" + made(),
+    "federated-own": lambda: table(*own_rows()),
+    "federated-bytes": lambda: table(*byte_rows()),
+    "federated-attacks": lambda: table(*attack_rows()),
+    "federated-waiting": lambda: table(*waiting_rows()),
+}

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent.parent / "benchmarks" / "results" / "suite.json"
-Row = tuple[str, ...]
-
-
-def outcome() -> dict[str, Any]:
-    """The summary that ``benchmarks/suite.py`` kept."""
-    found: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
-    return found
+from page_tables.markdown import Row, Tables, results, table
 
 
 def overall_rows() -> Iterator[Row]:
     """All arms over all tasks, the best score first."""
-    found = outcome()["overall"]
+    found = results("suite")["overall"]
     ranks, suite = {row["label"]: row for row in found["ranks"]}, found["suite"]
     yield "", "score", "mean rank", "first on", f"speed against {suite['speed']['against']}", "place, one task left out"
     for label in sorted(ranks, key=lambda s: (-suite["score"][s], ranks[s]["mean_rank"])):
@@ -37,7 +28,7 @@ def overall_rows() -> Iterator[Row]:
 
 def task_rows() -> Iterator[Row]:
     """What each strategy reaches on each task, tuned and as given; bold: not separable from the best."""
-    tasks = outcome()["tasks"]
+    tasks = results("suite")["tasks"]
     labels = [row["label"] for row in sorted(next(iter(tasks.values()))["leaderboard"], key=lambda r: r["label"])]
     yield "", *(f"`{name}`<br>{task['metric']}, {task['goal']}" for name, task in tasks.items())
     for label in labels:
@@ -59,7 +50,7 @@ def cell(row: dict[str, Any]) -> str:
 
 def verdicts() -> str:
     """What the report says, task by task."""
-    found = outcome()
+    found = results("suite")
     return "".join(
         f"- {said}\n" for said in (*(t["verdict"] for t in found["tasks"].values()), found["overall"]["verdict"])
     )
@@ -67,9 +58,17 @@ def verdicts() -> str:
 
 def made() -> str:
     """The command, and on what it ran."""
-    e = outcome()["experiment"]
+    e = results("suite")["experiment"]
     m, v = e["machine"], e["versions"]
     return (
         f"```console\n$ {e['command']}\n```\n\n"
         f"{m['cpu']}, {m['cores']} cores, Python {v['python']}, torch {v['torch']}, {e['created'][:10]}.\n"
     )
+
+
+TABLES: Tables = {
+    "suite-made": made,
+    "suite-overall": lambda: table(*overall_rows()),
+    "suite-tasks": lambda: table(*task_rows()),
+    "suite-verdicts": verdicts,
+}

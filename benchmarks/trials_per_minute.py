@@ -1,14 +1,15 @@
 """Trials a minute: plain Optuna around a plain PyTorch loop, beside this package's search with fleets.
 
-    python benchmarks/trials_per_minute.py [--trials 48] [--steps 600] [--only tpe] [--out FILE]
+    python benchmarks/trials_per_minute.py [--trials 48] [--steps 600] [--batch 64] [--only tpe] [--out FILE]
 
 Both tune the learning rate, the first beta and the decay of AdamW under a cosine schedule on digits-mlp: as many
-trainings, as many steps in each, the same batch size and data. Plain Optuna is what its own examples show:
-``study.optimize`` with the sampler's defaults, in memory, torch's fused AdamW, one process, one evaluation at the end.
-``2 processes`` are two of these at once, each with half of the trials. The search evaluates on the way, writes records
-of every trial and keeps a journal; a third of its trainings are the race, the best ones again on other seeds. Wall time
-is that of a shared machine where it is not said to be quiet: processor seconds, children included, are the fairer
-figure. Starting Python and importing torch is not counted for plain Optuna, and is for the search's workers.
+trainings, as many steps in each, the same batch size and data. A file keeps one measurement of each batch size. Plain
+Optuna is what its own examples show: ``study.optimize`` with the sampler's defaults, in memory, torch's fused AdamW,
+one process, one evaluation at the end. ``2 processes`` are two of these at once, each with half of the trials. The
+search evaluates on the way, writes records of every trial and keeps a journal; a third of its trainings are the race,
+the best ones again on other seeds. Wall time is that of a shared machine where it is not said to be quiet: processor
+seconds, children included, are the fairer figure. Starting Python and importing torch is not counted for plain Optuna,
+and is for the search's workers.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import multiprocessing
 import resource
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +29,22 @@ import optuna
 import torch
 
 import steepest as st
-from steepest.core.records import cores, provenance, write_json
+from steepest.core.records import cores, provenance, read_json, write_json
 from steepest.tasks.registry import load
+from steepest.tasks.task import Task
 
 TASK = "digits-mlp"
 SPACE = "adamw(lr=log(1e-4, 1e-1), betas=(near_one(0.5, 0.99), 0.999), weight_decay=log(1e-4, 1)) | cosine"
 
 
-def objective(trial: optuna.Trial, steps: int) -> float:
+def batched(size: int) -> Task:
+    """The task, with batches of another size."""
+    return replace(load(TASK), batch_size=size)
+
+
+def objective(trial: optuna.Trial, steps: int, batch: int) -> float:
     """A training as one writes it."""
-    task = load(TASK)
+    task = batched(batch)
     lr = trial.suggest_float("lr", 1e-4, 1e-1, log=True)
     beta = 1 - trial.suggest_float("one_minus_beta1", 0.01, 0.5, log=True)
     decay = trial.suggest_float("weight_decay", 1e-4, 1.0, log=True)
@@ -52,34 +60,34 @@ def objective(trial: optuna.Trial, steps: int) -> float:
     return value if math.isfinite(value) else 1e6
 
 
-def plain(name: str, trials: int, steps: int, seed: int) -> float:
+def plain(name: str, trials: int, steps: int, batch: int, seed: int) -> float:
     """Plain Optuna; the best value."""
     samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
     study = optuna.create_study(sampler=samplers[name](seed=seed))
-    study.optimize(lambda trial: objective(trial, steps), n_trials=trials)
+    study.optimize(lambda trial: objective(trial, steps, batch), n_trials=trials)
     return study.best_value
 
 
-def _half(name: str, trials: int, steps: int, seed: int) -> None:
+def _half(name: str, trials: int, steps: int, batch: int, seed: int) -> None:
     torch.set_num_threads(1)
-    plain(name, trials, steps, seed)
+    plain(name, trials, steps, batch, seed)
 
 
-def halves(name: str, trials: int, steps: int) -> None:
+def halves(name: str, trials: int, steps: int, batch: int) -> None:
     """Plain Optuna once for each core, the trials dealt out."""
     context = multiprocessing.get_context("fork")
-    made = [context.Process(target=_half, args=(name, trials // cores(), steps, k)) for k in range(cores())]
+    made = [context.Process(target=_half, args=(name, trials // cores(), steps, batch, k)) for k in range(cores())]
     for process in made:
         process.start()
     for process in made:
         process.join()
 
 
-def searched(name: str, trials: int, steps: int, **options: Any) -> dict[str, Any]:
+def searched(name: str, trials: int, steps: int, batch: int, **options: Any) -> dict[str, Any]:
     """The search, with as many trials; how many were stacked, and the best value."""
     with tempfile.TemporaryDirectory() as folder:
         found = st.tune(
-            TASK, SPACE, budget=trials, sampler=name, steps=steps, final=False, out=Path(folder) / "s",
+            batched(batch), SPACE, budget=trials, sampler=name, steps=steps, final=False, out=Path(folder) / "s",
             progress=False, extend=False, **options,
         )  # fmt: skip
         results = [json.loads(p.read_text()) for p in Path(folder).glob("s/trials/*/*/*/result.json")]
@@ -110,20 +118,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=48)
     parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--only", choices=["tpe", "random"])
     parser.add_argument("--way", default="", help="one way only, by a part of its name")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     torch.set_num_threads(1)
-    plain("random", 2, 50, 0)  # imports and kernels
+    plain("random", 2, 50, given.batch, 0)  # imports and kernels
+    size = (given.trials, given.steps, given.batch)
     rows: list[dict[str, Any]] = []
     for name in [given.only] if given.only else ["random", "tpe"]:
         ways: dict[str, Any] = {
-            "optuna and a loop": lambda name=name: {"best": plain(name, given.trials, given.steps, 0)},
-            f"the same, {cores()} processes": lambda name=name: halves(name, given.trials, given.steps),
-            "search, one by one": lambda name=name: searched(name, given.trials, given.steps, together="processes"),
-            "search with fleets": lambda name=name: searched(name, given.trials, given.steps),
+            "optuna and a loop": lambda name=name: {"best": plain(name, *size, 0)},
+            f"the same, {cores()} processes": lambda name=name: halves(name, *size),
+            "search, one by one": lambda name=name: searched(name, *size, together="processes"),
+            "search with fleets": lambda name=name: searched(name, *size),
         }
         for way, work in ways.items():
             if given.way not in way:
@@ -142,7 +152,8 @@ def main() -> None:
                 flush=True,
             )
     if given.out is not None:
-        write_json(given.out, {"rows": rows, "task": TASK, "space": SPACE, **provenance()})
+        kept = read_json(given.out) if given.out.exists() else {}
+        write_json(given.out, {**kept, str(given.batch): {"rows": rows, "task": TASK, "space": SPACE, **provenance()}})
 
 
 if __name__ == "__main__":

@@ -189,8 +189,10 @@ def killed(folder: Path, reference: dict[str, Any], times: int, draw: random.Ran
     for _ in range(times):
         process = FORK.Process(target=_grouped, args=(folder,))
         process.start()
-        process.join(draw.uniform(0.2, 2.5))
-        if process.is_alive():
+        process.join(draw.uniform(0.1, 1.5))
+        if not process.is_alive():
+            assert process.exitcode == 0, "the driver died by itself"
+        else:
             kills += 1
             victims = _children(process.pid) if draw.random() < 0.5 else []
             for pid in [process.pid, *victims]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -119,3 +121,15 @@ def test_values_that_leave_torch_are_refused() -> None:
         x.nonzero()
     with pytest.raises(Unfit, match="nonzero"):
         Tape([x], None, recorder.calls)
+
+
+def test_a_stack_does_not_import_the_compiler_of_torch() -> None:
+    """Two seconds of every process; what watches a pass is marked as not to be compiled, as an optimizer is."""
+    code = (
+        "import sys, dataclasses, steepest as st; from steepest.fleet import Fleet, Member; "
+        "task = dataclasses.replace(st.tasks.load('digits-mlp'), steps=6); "
+        "runs = Fleet(task, [Member('adamw', seed=s) for s in range(4)], executor='stacked').run(); "
+        "print({run.status for run in runs}, 'torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "{'finished'} False\n"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from steepest.compare.study import Study, gradients_per_step
 from steepest.fit.loop import one_step
+from steepest.fit.threads import threads
 from steepest.strategy.value import Strategy
 from steepest.tasks.task import Task
 
@@ -36,6 +37,11 @@ class Estimate:
 
 def estimate(study: Study, seeds: int, at_once: int) -> Estimate:
     """Count the runs, and time a few steps of every strategy on every task."""
+    with threads(1):  # as the workers have it
+        return _counted(study, seeds, at_once)
+
+
+def _counted(study: Study, seeds: int, at_once: int) -> Estimate:
     trials = finals = 0
     gradients = seconds = 0.0
     refused: dict[tuple[str, str], str] = {}
@@ -76,7 +82,9 @@ def step_seconds(task: Task, strategy: Strategy) -> float:
 
 
 def evaluation_seconds(task: Task) -> float:
-    """Seconds of an evaluation."""
-    model, start = task.build(0), time.perf_counter()
+    """Seconds of an evaluation; the first one, which warms up, is not counted."""
+    model = task.build(0)
+    task.evaluate(model)
+    start = time.perf_counter()
     task.evaluate(model)
     return time.perf_counter() - start

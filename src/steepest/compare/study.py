@@ -41,6 +41,7 @@ class Study:
     def __init__(self, folder: Path, grounds: Sequence[Ground], arms: Sequence[Arm], seed: int = 0) -> None:
         self.folder, self.grounds, self.arms, self.seed = folder, grounds, arms, seed
         self.searching = [arm for arm in arms if arm.spaces]
+        self._gradients: dict[str, float] = {}
         there = read_json(folder / STUDY) if (folder / STUDY).exists() else {}
         self._plan: dict[str, dict[str, dict[str, Any]]] = there.get("tasks", {})
         self.rounds: dict[tuple[str, str], list[Round]] = {
@@ -51,8 +52,13 @@ class Study:
 
     def allowed(self, arm: Arm) -> int:
         """How many trials an arm has: as many as its budget of gradients pays for, never more than its trials."""
-        most = max(gradients_per_step(s.base) for s in arm.spaces)
-        return max(1, int(arm.trials / most + 1e-9))
+        return max(1, int(arm.trials / self.gradients(arm) + 1e-9))
+
+    def gradients(self, arm: Arm) -> float:
+        """How many gradients a step of an arm takes, at most."""
+        if arm.label not in self._gradients:
+            self._gradients[arm.label] = max(gradients_per_step(s.base) for s in arm.spaces)
+        return self._gradients[arm.label]
 
     def plan(self, number: int) -> None:
         """Plan a round of every search that has not planned it, and write it down."""
@@ -118,7 +124,7 @@ class Study:
             "kind": arm.kind,
             "trials": arm.trials,
             "allowed": allowed,
-            "gradients_per_step": max(gradients_per_step(s.base) for s in arm.spaces),
+            "gradients_per_step": self.gradients(arm),
             "gradient_budget": arm.trials * ground.task.steps,
             "rounds": [r.record() for r in done],
         }

@@ -1,8 +1,8 @@
 """torch's compiler, kept out of processes that do not compile.
 
-torch marks methods of its ``Optimizer`` as not to be compiled, and the first call of any of them imports the compiler
-to say so: two seconds of processor time in each process, and a little at every ``zero_grad()``. While nobody has
-imported it, nothing is being compiled, and there is nothing to say.
+torch marks methods of its ``Optimizer``, and what watches calls (dispatch modes), as not to be compiled, and the first
+call of any of them imports the compiler to say so: two seconds of processor time in each process, and a little at every
+``zero_grad()``. While nobody has imported it, nothing is being compiled, and there is nothing to say.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from steepest.core.scheduled import schedule
 from steepest.core.step import StepRefused
 from steepest.core.trace import flatten, rebuild
 from steepest.fleet.members import Lane
-from steepest.fleet.numbers import NotAlike, Numbers, agrees, link_of, row_of
+from steepest.fleet.numbers import NotAlike, Numbers, agrees, link_of, row_of, rows_of
 from steepest.fleet.part import Part, here
 from steepest.fleet.squad import Gradients, Squad
 from steepest.fleet.stack import Stack
@@ -57,6 +57,9 @@ class Abreast(Squad):
                 ]
                 self.shared[key] = rebuild(past[0], columns)
         self.seen: list[Any] = []
+        self.told: dict[int, tuple[list[Any], list[Any]]] = {}
+        """Of what was seen in the last step: each member's numbers, once somebody asked."""
+        self.rates: list[float] | None = None
         self.guards: dict[int, Any] = {}
         self.refused: Array = np.zeros(self.members, dtype=bool)
         self.lr: Any = 0.0
@@ -66,7 +69,7 @@ class Abreast(Squad):
     @torch.no_grad()
     def step(self, gradients: Gradients, losses: Tensor) -> None:
         chains = self.numbers.chains(self.steps.tolist())
-        self.lr = self.numbers.rate
+        self.lr, self.rates = self.numbers.rate, None
         own: list[list[Tensor | None]] = []
         rounds = 0
         for part, chain in zip(self.parts, chains, strict=True):
@@ -85,7 +88,7 @@ class Abreast(Squad):
                     k, part.memory[i] = link.combine(t, part.memory[i], ())
                     part.k.append(k)
             rounds = max(rounds, len(part.plan.stages))
-        self.seen = []
+        self.seen, self.told = [], {}
         self.refused = np.zeros(self.members, dtype=bool)
         for r in range(rounds):
             self._measure(r, chains, own, losses)
@@ -196,7 +199,9 @@ class Abreast(Squad):
         row = self.row[lane.number]
         found: dict[str, float] = {}
         means: dict[Any, dict[Any, float]] = {}
-        for number, i, over, link, k, sums in self.seen:
+        for at, (number, i, over, link, k, sums) in enumerate(self.seen):
+            if type(link).metrics is Rule.metrics:
+                continue
             own = link_of(link, row)
             if link.reach == "tensor":
                 for j in range(len(self.parts[number].names)):
@@ -204,7 +209,10 @@ class Abreast(Squad):
                     for name, value in values.items():
                         means.setdefault((i, name), {})[over, j] = value
                 continue
-            for name, value in own.metrics(row_of(k, row), [row_of(s, row) for s in sums]).items():
+            if at not in self.told:
+                self.told[at] = rows_of(k, self.members), rows_of(tuple(sums), self.members)
+            scalars, totals = self.told[at]
+            for name, value in own.metrics(scalars[row], totals[row]).items():
                 if link.reach == "model":
                     found.setdefault(name, value)
                 else:
@@ -223,7 +231,9 @@ class Abreast(Squad):
         return bool(self.refused[self.row[lane.number]])
 
     def rate(self, lane: Lane) -> float:
-        return float(row_of(self.lr, self.row[lane.number]))
+        if self.rates is None:
+            self.rates = [float(lr) for lr in rows_of(self.lr, self.members)]
+        return self.rates[self.row[lane.number]]
 
     def settle(self, lane: Lane) -> None:
         k = self.row[lane.number]

@@ -233,6 +233,23 @@ def row_of(values: Any, k: int, j: int = 0) -> Any:
     return values
 
 
+def rows_of(values: Any, members: int) -> list[Any]:
+    """:func:`row_of` for every member, where no number differs between tensors: the columns are read once.
+
+    >>> rows_of((2.0, torch.tensor([[1.0], [3.0]])), 2)
+    [(2.0, 1.0), (2.0, 3.0)]
+    """
+    leaves = [_each(leaf, members) for leaf in flatten(values)]
+    return [rebuild(values, row) for row in zip(*leaves, strict=True)] if leaves else [values] * members
+
+
+def _each(leaf: Any, members: int) -> list[Any]:
+    if not isinstance(leaf, Tensor):
+        return [leaf] * members
+    own = leaf.flatten().tolist() if leaf.ndim < 2 else leaf[:, 0].tolist()
+    return own if len(own) == members else own[:1] * members
+
+
 def link_of(link: Rule, k: int) -> Rule:
     """A link with one member's numbers."""
     moved = {name: row_of(v, k) for name, v in vars(link).items() if isinstance(v, Tensor)}

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from steepest.core.compiler import unmarked
+
 aten = torch.ops.aten
 
 
@@ -36,6 +38,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = func(*args, **kwargs)
         self.calls.append((func, args, kwargs, out))
         return out
+
+
+Recorder.__torch_dispatch__ = unmarked(Recorder.__torch_dispatch__)  # type: ignore[method-assign]
 
 
 class Tape:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Protocol, TypeAlias
+from typing import Annotated, Any, Protocol, TypeAlias
 
 import typer
 
@@ -56,3 +56,14 @@ def report(answer: Answer, folder: Path, first: Callable[[], None] = lambda: Non
         say(f"report: {answer.report(folder / 'report.html')}", "bold")
     except (RecordError, OSError, ModuleNotFoundError) as error:
         complain(f"the report was not written ({explain(error)}). Try: {command('report', str(folder))}")
+
+
+def undecided(summary: Mapping[str, Any]) -> bool:
+    """Whether some strategy is not told apart from the best of its task, so that more seeds may say more.
+
+    >>> best, other = {"rank": 1, "against_best": None}, {"rank": 2, "against_best": {"separable": False}}
+    >>> undecided({"digits": {"leaderboard": [best, other]}}), undecided({"digits": {"leaderboard": [best]}})
+    (True, False)
+    """
+    rows = [row for task in summary.values() for row in task["leaderboard"][1:] if row["rank"]]
+    return any(row["against_best"]["separable"] is not True for row in rows)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from steepest.cli.answer import Folder, Jobs, Steps, length, report, show
+from steepest.cli.answer import Folder, Jobs, Steps, length, report, show, undecided
 from steepest.cli.begun import From, begun
 from steepest.cli.console import Stopped, command, complain, say
 from steepest.cli.device import Device
@@ -85,6 +85,6 @@ def _next(summary: Mapping[str, Any], tasks: Sequence[str], more: str) -> str:
     boards = [task["leaderboard"] for task in summary.values()]
     if not boards[0][0]["n"]:
         return "no run of the first task finished; lower the learning rate, or see above what went wrong"
-    if any(row["against_best"]["separable"] is not True for rows in boards for row in rows[1:] if row["rank"]):
+    if undecided(summary):
         return f"more seeds may separate them; only the new ones are run:\n        {more}"
     return command("train", tasks[0], "-s", boards[0][0]["label"], "--out", "runs/best")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from steepest.cli.answer import Folder, report, show
+from steepest.cli.answer import Folder, report, show, undecided
 from steepest.cli.console import Stopped, command, say
 from steepest.core.records import slug
 
@@ -170,7 +170,8 @@ def federate(
         raise Stopped(f"stopped: {stop or 'what is finished is kept'}. Go on with: {again(seeds)}") from None
     show(board)
     report(board, folder)
-    say(f"next:   more seeds may separate them; only the new ones are run:\n        {again(2 * seeds)}", "dim")
+    gain = "may separate them" if undecided(board.summary["tasks"]) else "make the values surer"
+    say(f"next:   more seeds {gain}; only the new ones are run:\n        {again(2 * seeds)}", "dim")
 
 
 def _told(label: str, seed: int, run: Any) -> None:

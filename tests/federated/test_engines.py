@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from federated_problems import after, blobs
+from federated_problems import after, blobs, opened
+from hypothesis import given
+from hypothesis import strategies as some
 from torch import nn
 
 from steepest.federated import Federation
 from steepest.federated.local import Pull
 from steepest.federated.partition import Partition
-from steepest.federated.stacked import Unstackable
+from steepest.federated.seating import seated
+from steepest.federated.stacked import Stacked, Unstackable
 
 
 def both(task: Any, clients: Any, method: str, rounds: int = 3, **more: Any) -> tuple[Any, Any]:
@@ -69,27 +72,46 @@ def test_weights_agree_in_single_precision(method: str) -> None:
     assert torch.allclose(stacked.server.weights(), loop.server.weights(), rtol=0, atol=1e-5)
 
 
-def test_blocks_change_nothing() -> None:
-    from steepest.federated import stacked as module
-
+@pytest.mark.parametrize("method", ["scaffold", "aligned(client=adamw(lr=0.01))"])
+def test_how_many_seats_there_are_changes_nothing(method: str) -> None:
+    """Clients that follow each other in a seat, and seats for which nobody is left."""
     task, clients = blobs(dtype=torch.float64)
-    whole = after(task, clients, "scaffold", 3)
-    numbers = module.NUMBERS
-    try:
-        module.NUMBERS = 1
-        made = Federation(task, Partition(list(clients.rows) * 1, clients.of), "scaffold")
-        assert made.trainer(3, made.clients).size == 8  # never fewer than eight to a block
-        engine = module.Stacked(task, made.clients, made.method.client, 3, 0, seats=8, ragged=True, batch=4, block=3)
-    finally:
-        module.NUMBERS = numbers
-    from federated_problems import opened
+    whole = after(task, clients, method, 3)
+    for size in (1, 3, 11):
+        made = opened(Federation(task, clients, method), 3)
+        made.engine = Stacked(
+            task, made.clients, made.method.client, 3, 0, seats=8, ragged=True, batch=4, size=size
+        )  # fmt: skip
+        for _ in range(3):
+            made.round()
+        assert len(made.engine.stack) == size
+        assert torch.allclose(whole.server.weights(), made.server.weights(), rtol=0, atol=1e-12)
 
-    blocked = opened(made, 3)
-    blocked.engine = engine
-    for _ in range(3):
-        blocked.round()
-    assert engine.size == 3
-    assert torch.allclose(whole.server.weights(), blocked.server.weights(), rtol=0, atol=1e-12)
+
+@given(lengths=some.lists(some.integers(1, 9), min_size=1, max_size=30), seats=some.integers(1, 12))
+def test_every_step_is_taken_once_in_its_turn(lengths: list[int], seats: int) -> None:
+    plan = seated(lengths, seats)
+    passes = len(plan.who)
+    assert passes >= max(max(lengths), -(-sum(lengths) // seats))
+    assert passes <= max(lengths) + sum(lengths) // seats  # no seat is free while somebody waits
+    assert int(plan.live.sum()) == sum(lengths)
+    sits: list[Any] = [None] * seats
+    done = [0] * len(lengths)
+    for comes, goes, who, step, live in zip(plan.comes, plan.goes, plan.who, plan.step, plan.live, strict=True):
+        for seat, client in zip(*(x.tolist() for x in comes), strict=True) if comes else ():
+            sits[seat] = client
+        assert who.tolist() == sits
+        for seat in range(seats):
+            if live[seat]:
+                assert int(step[seat]) == done[sits[seat]]
+                done[sits[seat]] += 1
+            else:
+                assert sits[seat] == lengths.index(max(lengths)) and int(step[seat]) < max(lengths)
+        for seat, client in zip(*(x.tolist() for x in goes), strict=True) if goes else ():
+            assert live[seat] and sits[seat] == client and done[client] == lengths[client]
+    assert done == lengths
+    gone = [int(c) for goes in plan.goes if goes for c in goes.clients]
+    assert sorted(gone) == list(range(len(lengths)))
 
 
 EVEN = Partition(np.arange(120).reshape(10, 12), 120)
@@ -189,8 +211,6 @@ class Late(nn.Module):
 
 
 def test_a_model_that_begins_to_draw_later_is_seeded_from_then_on() -> None:
-    from steepest.federated.stacked import Stacked
-
     task, _ = blobs(layers=Late, dtype=torch.float64)
     made = Federation(task, EVEN, "fedavg", sample=4)
     found = []
@@ -199,7 +219,7 @@ def test_a_model_that_begins_to_draw_later_is_seeded_from_then_on() -> None:
         engine.stack.template.passes = 0 if late else 100
         start = engine.vectors.flat(task.build(0))
         works = [made.clients.work([0, 1, 2, 3], turn, 4, 1) for turn in range(3)]
-        found += [engine.train(work, turn, start, {}, Pull()).weights for turn, work in enumerate(works)]
+        found += [engine.train(work, turn, start, {}, Pull()).weights.clone() for turn, work in enumerate(works)]
     assert torch.equal(found[5], found[2]) and torch.equal(found[4], found[1])
     assert not torch.equal(found[3], found[0])
 

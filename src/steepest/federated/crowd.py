@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from steepest.core.errors import NonFiniteError
-from steepest.core.trace import flatten
+from steepest.core.trace import flatten, rebuild
 from steepest.federated.moments import Moments
 from steepest.fleet.abreast import Abreast
 from steepest.fleet.stack import Stack
@@ -36,19 +36,27 @@ class Crowd(Abreast):
         self.taken = np.zeros(self.members, dtype=np.int64)
 
     @torch.no_grad()
-    def begin(self, turn: int, alike: bool) -> None:
-        """Forget all steps; the round gives the place in the schedules. ``alike``: all start from the same weights."""
+    def begin(self, turn: int, alike: bool, seats: Tensor) -> None:
+        """Forget all steps of some seats; the round gives the place in the schedules.
+
+        Args:
+            turn: The round.
+            alike: Whether all start from the same weights.
+            seats: Which; their weights are there already.
+        """
         self.turn = turn
-        self.taken[:] = 0
-        for part, own in zip(self.parts, self._own, strict=True):
-            part.t[:] = 0
-            part.own = dict(own)
+        rows = seats.numpy()
+        self.taken[rows] = 0
+        for part in self.parts:
+            part.t[rows] = 0
             for p, state in zip(part.p, part.states, strict=True):
                 leaves = flatten(state)
-                for row in range(1 if alike else self.members) if leaves else ():
-                    for whole, fresh in zip(leaves, flatten(part.chain.init(p[row])), strict=True):
-                        (whole if alike else whole[row]).copy_(fresh)
-        self.shared = dict(self._shared)
+                for some in ((seats,) if alike else seats[:, None]) if leaves else ():
+                    for whole, fresh in zip(leaves, flatten(part.chain.init(p[some[0]])), strict=True):
+                        whole[some] = fresh
+        for part, own in zip(self.parts, self._own, strict=True):
+            part.own = {i: _renewed(past, own[i], seats) for i, past in part.own.items()}
+        self.shared = {key: _renewed(past, self._shared[key], seats) for key, past in self.shared.items()}
 
     @property
     def length(self) -> int:
@@ -56,26 +64,25 @@ class Crowd(Abreast):
         return sum(t[0].numel() for part in self.parts for state in part.states for t in flatten(state))
 
     @torch.no_grad()
-    def give(self, moments: Moments) -> None:
-        """Let all members begin with moments."""
+    def give(self, moments: Moments, seats: Tensor) -> None:
+        """Let some members begin with moments."""
         if moments.values is None:
             return
         at = 0
         for part in self.parts:
-            part.t[:] = moments.steps
+            part.t[seats.numpy()] = moments.steps
             for state in part.states:
                 for whole in flatten(state):
                     n = whole[0].numel()
-                    whole.copy_(moments.values[at : at + n].to(whole.dtype).view(whole.shape[1:]))
+                    whole[seats] = moments.values[at : at + n].to(whole.dtype).view(whole.shape[1:])
                     at += n
 
-    def taken_moments(self, rows: slice) -> Tensor:
+    def moments(self, seats: Tensor) -> Tensor:
         """What some members' rules remember, in float64."""
         leaves = [t for part in self.parts for state in part.states for t in flatten(state)]
-        many = rows.stop - rows.start
         if not leaves:
-            return torch.zeros(many, 0, dtype=torch.float64)
-        return torch.cat([t[rows].detach().double().reshape(many, -1) for t in leaves], 1)
+            return torch.zeros(len(seats), 0, dtype=torch.float64)
+        return torch.cat([t[seats].detach().double().reshape(len(seats), -1) for t in leaves], 1)
 
     def step(self, gradients: Any, losses: Tensor) -> None:
         self.steps[:] = self.turn
@@ -83,3 +90,13 @@ class Crowd(Abreast):
         self.taken += self.steps - self.turn
         if self.refusals:
             raise NonFiniteError(next(iter(self.refusals.values())))
+
+
+def _renewed(past: Any, first: Any, seats: Tensor) -> Any:
+    """A memory of all members, some of it as it was at first."""
+    leaves = []
+    for now, begin in zip(flatten(past), flatten(first), strict=True):
+        whole = now.clone()
+        whole[seats] = begin[seats]
+        leaves.append(whole)
+    return rebuild(past, leaves)

@@ -6,11 +6,13 @@ is a mean over rows, the loss of the :math:`n` rows that are its own is
 .. math:: L = \frac{B\,L_{\text{filled}} - (B - n)\,L_r}{n},
 
 and so is its gradient: the copies cancel. Whether this holds for a task is tried on a batch; batch norm and dropout,
-say, depend on the size of the batch, and such a model is stacked where all batches are full.
+say, depend on the size of the batch, and such a model is stacked where all batches are full. A loss that leaves out
+rows without a label, as torch's cross-entropy does with label -100, needs nothing subtracted: that is tried too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,6 +23,9 @@ from steepest.federated.clients import Clients
 from steepest.federated.features import Lesson, listening
 from steepest.tasks.randomness import seeded
 from steepest.tasks.task import Task
+
+BLANK = -100
+"""The label of a row that does not count: what torch's losses of class indices leave out by default."""
 
 
 def taught(task: Task, lesson: Lesson, tensors: int, ragged: bool) -> Any:
@@ -50,6 +55,27 @@ def filled(task: Task, model: nn.Module, data: tuple[Tensor, ...], n: Tensor) ->
 
 def linear_in_rows(task: Task, clients: Clients, seed: int, batch: int) -> bool:
     """Whether the loss of a filled batch gives that of its own rows, and the gradient too; tried on one batch."""
+    return _same(task, clients, seed, batch, lambda model, data, n: filled(task, model, data, torch.tensor(float(n))))
+
+
+def ignores_blanks(task: Task, clients: Clients, seed: int, batch: int) -> bool:
+    """Whether the loss leaves out rows with label :data:`BLANK`, as torch's cross-entropy does; tried on one batch."""
+    if clients.labels is None:
+        return False
+
+    def loss(model: nn.Module, data: tuple[Tensor, ...], n: int) -> Tensor:
+        return task.training_loss(model, blanked(data, torch.arange(len(data[0])) >= n))
+
+    return _same(task, clients, seed, batch, loss)
+
+
+def blanked(data: tuple[Tensor, ...], added: Tensor) -> tuple[Tensor, ...]:
+    """A batch in which rows that were added have no label."""
+    return (data[0], data[1].masked_fill(added, BLANK), *data[2:])
+
+
+def _same(task: Task, clients: Clients, seed: int, batch: int, loss_of: Callable[..., Tensor]) -> bool:
+    """Whether a loss of a batch to which two rows were added is that of the batch alone, and the gradient too."""
     widest = max(clients.able, key=lambda c: int(clients.sizes[c]))
     rows = clients.train[widest]
     if len(rows) < 2 or batch < 2:
@@ -59,14 +85,11 @@ def linear_in_rows(task: Task, clients: Clients, seed: int, batch: int) -> bool:
     data = tuple(t.index_select(0, some) for t in clients.tensors)
     wide = tuple(torch.cat([t, t[:1].expand(2, *t.shape[1:])]) for t in data)
     found = []
-    for way in ("alone", "filled"):
+    for alone in (True, False):
         model = task.build(seed).train()
         with seeded(seed, "filled"):
             try:
-                if way == "alone":
-                    loss = task.training_loss(model, data)
-                else:
-                    loss = filled(task, model, wide, torch.tensor(float(n)))
+                loss = task.training_loss(model, data) if alone else loss_of(model, wide, n)
                 loss.backward()  # type: ignore[no-untyped-call]
             except Exception:  # a loss that knows nothing of rows
                 return False

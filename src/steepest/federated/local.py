@@ -60,7 +60,8 @@ class Found:
     """What clients come back with: a row each.
 
     Args:
-        weights: Trained parameters, in the type of the model.
+        weights: Trained parameters, in the type of the model. They may lie in memory of the engine's, and hold until
+            its clients train anew.
         buffers: By name, the clients in front.
         steps: Steps that were taken; one that the strategy's guard refused is none.
         losses: The mean loss over a client's batches.

@@ -1,13 +1,13 @@
 r"""What clients compute in a round, all at once: a stack of models, each on its own rows, for its own number of steps.
 
-A client that has taken all its steps stays in the stack, and what it computes from then on is thrown away: its weights
-are taken when its last step is done. Clients are sorted by their number of steps and stacked in blocks, so little is.
+A client that has taken all its steps leaves the stack, and the next one takes its seat: see
+:mod:`~steepest.federated.seating`.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,8 +18,10 @@ from steepest.federated.clients import Clients, Work
 from steepest.federated.crowd import Crowd, Seat
 from steepest.federated.errors import FederationError
 from steepest.federated.features import Lesson
-from steepest.federated.filling import filled, linear_in_rows, taught
+from steepest.federated.filling import blanked, filled, ignores_blanks, linear_in_rows, taught
 from steepest.federated.local import Found, Pull, drawn
+from steepest.federated.pulled import Pulled
+from steepest.federated.seating import Change, Seating, best_seats, seated
 from steepest.federated.vectors import Vectors
 from steepest.fleet.forming import kind_of
 from steepest.fleet.numbers import NotAlike
@@ -29,10 +31,10 @@ from steepest.strategy.value import Strategy
 from steepest.tasks.randomness import mix
 from steepest.tasks.task import Task
 
-NUMBERS = 500_000
+NUMBERS = 700_000
 """About how many parameters one stack holds: what stays in a processor's cache from step to step."""
-OVERHEAD = 3_000_000
-"""What a step of any stack costs beside its arithmetic, in parameters times rows: measured on one core."""
+BYTES = 8_000_000
+"""About how much of the clients' batches is laid out ahead."""
 
 
 class Unstackable(FederationError):
@@ -47,7 +49,7 @@ class Stacked:
         seats: Clients that are trained in a round at most.
         batch: Rows in a batch.
         lengths: How many steps each client takes, where it is known: then it is reckoned how many stand in a stack.
-        block: Clients in a stack; None: as many as fit a processor's cache.
+        size: Seats in a stack; None: what is best for a processor's cache, and for the lengths.
 
     Raises:
         Unstackable: The strategy takes more than one gradient a step, a model cannot be stacked, or the batches are
@@ -68,23 +70,23 @@ class Stacked:
         ragged: bool,
         batch: int,
         lengths: Sequence[int] = (),
-        block: int | None = None,
+        size: int | None = None,
     ) -> None:
         self.task, self.clients, self.seed = task, clients, seed
         plan: Any = SimpleNamespace(strategy=strategy)
         _refuse(obstacle([plan]))
         model = task.build(seed)
         self.vectors = Vectors(model)
-        size = block or max(8, min(128, NUMBERS // self.vectors.size))
-        blocks = max(1, -(-seats // size))
-        if block is None:
-            blocks = best_blocks(lengths, seats, blocks, self.vectors.size * batch)
-        self.size = -(-seats // blocks)
+        self.size = size or best_seats(
+            lengths, seats, max(8, min(128, NUMBERS // self.vectors.size)), self.vectors.size * batch
+        )
         if ragged and not linear_in_rows(task, clients, seed, batch):
             raise Unstackable(
                 "batches of clients have unequal sizes, and the loss is no mean over rows that know nothing of "
                 "each other"
             )
+        self.blanks = ragged and ignores_blanks(task, clients, seed, batch)
+        """Whether rows that fill a batch up need only lose their labels."""
         runs = []
         for _ in range(self.size):
             own = copy.deepcopy(model)
@@ -104,9 +106,11 @@ class Stacked:
             self.crowd = Crowd(seats_, self.stack)
         except NotAlike as error:
             raise Unstackable(f"the strategy cannot be stacked ({error})") from None
-        self._pulled: dict[str, Tensor] = {}
-        self._last = torch.empty(self.size, self.vectors.size, dtype=self.vectors.dtype)
-        self._parts = self.vectors.views(self._last)
+        self._held = {name: plain(self.stack.params[name]) for name in self.vectors.names}
+        self._all = torch.arange(self.size)
+        self._room: dict[str, Tensor] = {}
+        self._ends = torch.empty(0)
+        self._seating: tuple[list[int], Seating] | None = None
         self._lessons: dict[str, Any] = {}
         self._draws = True
         """Whether members draw while they train; where they do not, their generators need no seeds."""
@@ -156,15 +160,10 @@ class Stacked:
         alive = torch.nonzero(work.steps > step).flatten()
         for block in torch.split(alive, self.size):
             seated = torch.cat([block, block[-1:].expand(self.size - len(block))])
-            self._seat(seated, at.to(self.vectors.dtype), buffers)
+            self._seat(Change(self._all, seated), at.to(self.vectors.dtype), buffers)
             for generator, client in zip(self.generators, work.clients[seated.numpy()], strict=True):
                 generator.manual_seed(mix(self.seed, "client", int(client), turn, step))
-            here = slice(step, step + 1)
-            one = Work(work.clients[seated.numpy()], work.rows[seated, here], work.counts[seated, here])
-            batches, counts = self._batches(one, ())
-            batch, loss = tuple(t[0] for t in batches), self._plain
-            if counts is not None:
-                batch, loss = (*batch, counts[0]), self._filled
+            ((loss, batch),) = self._batches(work, seated[None], torch.full((1, self.size), step), None, work.ragged)
             value, gradients = self.stack.gradients(loss, batch)
             for name, place in self.vectors.places.items():
                 g = gradients[name]
@@ -174,155 +173,109 @@ class Stacked:
         return losses, found
 
     @torch.no_grad()
-    def _seat(self, seated: Tensor, start: Tensor, buffers: Mapping[str, Tensor]) -> None:
-        """Put clients' weights and buffers into the stack."""
-        for name, part in self.vectors.views(start if start.ndim == 1 else start[seated]).items():
-            self.stack.params[name].copy_(part)
+    def _seat(self, change: Change, start: Tensor, buffers: Mapping[str, Tensor]) -> None:
+        """Put clients' weights and buffers into seats."""
+        seats, clients = change
+        rows = seats.numpy()
+        for name, part in self.vectors.views(start if start.ndim == 1 else start[clients]).items():
+            self._held[name][rows] = plain(part)
         for name, b in buffers.items():
             whole = self.stack.buffers[name]
-            whole.copy_(b if b.ndim < whole.ndim else b[seated])
-
-    def train(self, work: Work, turn: int, start: Tensor, buffers: Mapping[str, Tensor], pull: Pull) -> Found:
-        many = len(work.clients)
-        weights = torch.empty(many, self.vectors.size, dtype=self.vectors.dtype)
-        ends = {name: torch.empty(many, *b.shape[1:], dtype=b.dtype) for name, b in self.stack.buffers.items()}
-        steps, losses = torch.zeros(many, dtype=torch.long), torch.zeros(many, dtype=torch.float64)
-        order = torch.argsort(work.steps, descending=True, stable=True)
-        moments = None
-        if pull.moments is not None:
-            moments = torch.zeros(many, self.crowd.length, dtype=torch.float64)
-        for block in torch.split(order, self.size):
-            self._block(work, turn, start, buffers, pull, block, (weights, ends, steps, losses, moments))
-        return Found(weights, ends, steps, losses, moments)
+            whole[seats] = b if b.ndim < whole.ndim else b[clients]
 
     @torch.no_grad()
-    def _block(
-        self,
-        work: Work,
-        turn: int,
-        start: Tensor,
-        buffers: Mapping[str, Tensor],
-        pull: Pull,
-        block: Tensor,
-        out: tuple[Tensor, dict[str, Tensor], Tensor, Tensor, Tensor | None],
-    ) -> None:
-        weights, ends, steps, losses, moments = out
-        seated = torch.cat([block, block[-1:].expand(self.size - len(block))])  # empty seats double the last
-        own = work.of(seated)
-        lengths = own.steps
-        self._seat(seated, start, buffers)
-        if self._draws:
-            for generator, client in zip(self.generators, own.clients, strict=True):
-                generator.manual_seed(drawn(self.seed, int(client), turn, work.part))
-        before = self.generators[0].get_state()
-        self.crowd.begin(turn, start.ndim == 1)
-        if pull.moments is not None:
-            self.crowd.give(pull.moments)
-        extra = self._extra(pull, start, seated)
-        along = None if pull.along is None else self.vectors.views(pull.along.to(self.vectors.dtype))
-        lesson = pull.lesson
-        batches, counts = self._batches(own, () if lesson is None else lesson.tables)
-        total = torch.zeros(self.size, dtype=torch.float64)
-        done, ends_at = 0, lengths[: len(block)].tolist()
-        for step in range(own.rows.shape[1]):
-            batch = tuple(t[step] for t in batches)
-            loss = self._plain
-            if counts is not None:
-                batch, loss = (*batch, counts[step]), self._filled
-            if lesson is not None:
-                loss = self._taught(lesson, counts is not None)
+    def train(self, work: Work, turn: int, start: Tensor, buffers: Mapping[str, Tensor], pull: Pull) -> Found:
+        plan, many = self._planned(work.steps.tolist()), len(work.clients)
+        out = Found(
+            self._memory(many),
+            {name: torch.empty(many, *b.shape[1:], dtype=b.dtype) for name, b in self.stack.buffers.items()},
+            torch.zeros(many, dtype=torch.long),
+            torch.zeros(many, dtype=torch.float64),
+            None if pull.moments is None else torch.zeros(many, self.crowd.length, dtype=torch.float64),
+        )
+        pulled = Pulled(pull, start, self.stack, self.vectors, self._room)
+        told = torch.empty(plan.who.shape, dtype=torch.float64)
+        seeded, drew, before = self._draws, False, self.generators[0].get_state()
+        batches = self._batches(work, plan.who, plan.step, pull.lesson, work.ragged)
+        for now, (comes, goes, (loss, batch)) in enumerate(zip(plan.comes, plan.goes, batches, strict=True)):
+            if comes is not None:
+                self._seat(comes, start, buffers)
+                self.crowd.begin(turn, start.ndim == 1, comes.seats)
+                if pull.moments is not None:
+                    self.crowd.give(pull.moments, comes.seats)
+                pulled.seat(comes)
+                if seeded:
+                    drew = drew or not torch.equal(before, self.generators[0].get_state())
+                    for seat, client in zip(comes.seats.tolist(), work.clients[comes.clients.numpy()], strict=True):
+                        self.generators[seat].manual_seed(drawn(self.seed, int(client), turn, work.part))
+                    before = self.generators[0].get_state()
             found, gradients = self.stack.gradients(loss, batch)
-            if extra is not None:
-                gradients = self._moved(gradients, extra, pull.mu)
-            if pull.frozen:
-                gradients = {name: None if name in pull.frozen else g for name, g in gradients.items()}
-            past = None if along is None else {n: p.detach().clone() for n, p in self.stack.params.items()}
-            self.crowd.step(gradients, found)
-            if past is not None and along is not None:
-                for name, d in along.items():
-                    p = self.stack.params[name]
-                    p.sub_(past[name]).mul_(1 - pull.share).add_(past[name]).add_(d)
-            total += torch.where(lengths > step, found.double(), 0.0)
-            many = ends_at.count(step + 1)
-            if many:  # sorted: they stand side by side
-                rows = slice(len(block) - done - many, len(block) - done)
-                for name, part in self._parts.items():
-                    part[rows] = self.stack.params[name][rows]
-                for name, end in ends.items():
-                    end[block[rows]] = self.stack.buffers[name][rows]
-                steps[block[rows]] = torch.from_numpy(self.crowd.taken[rows].copy())
-                losses[block[rows]] = total[rows] / (step + 1)
-                if moments is not None:
-                    moments[block[rows]] = self.crowd.taken_moments(rows)
-                done += many
-        assert done == len(block)
-        seeded, self._draws = self._draws, not torch.equal(before, self.generators[0].get_state())
+            pulled.before()
+            self.crowd.step(pulled.gradients(gradients), found)
+            pulled.after()
+            told[now] = found
+            if goes is not None:
+                self._leave(goes, out)
+        self._draws = drew or not torch.equal(before, self.generators[0].get_state())
         if self._draws and not seeded:  # it was thought to draw nothing, and it did
-            self._block(work, turn, start, buffers, pull, block, out)
-            return
-        weights.index_copy_(0, block, self._last[: len(block)])
+            return self.train(work, turn, start, buffers, pull)
+        total = torch.where(plan.live, told, 0.0).flatten()
+        out.losses.index_add_(0, plan.who.flatten(), total).div_(work.steps)
+        return out
 
-    def _batches(self, own: Work, tables: tuple[Tensor, ...]) -> tuple[list[Tensor], Tensor | None]:
-        """All batches of the block, steps in front; and how many rows of each are a client's own, where it matters."""
-        steps = own.rows.shape[1]
-        every = own.rows.permute(1, 0, 2).reshape(-1)
-        shape = (steps, self.size, own.rows.shape[2])
-        every_tensor = (*self.clients.tensors, *tables)
-        batches = [t.index_select(0, every).view(*shape, *t.shape[1:]) for t in every_tensor]
-        if not own.ragged:
-            return batches, None
-        counts = own.counts.T.contiguous()
-        full = torch.full_like(counts, own.rows.shape[2])
-        return batches, torch.where(counts > 0, counts, full).to(self.vectors.dtype)
+    def _memory(self, many: int) -> Tensor:
+        """Rows for what clients come to; the memory is taken once, as fresh pages cost more than the numbers."""
+        if len(self._ends) < many:
+            self._ends = torch.empty(many, self.vectors.size, dtype=self.vectors.dtype)
+        return self._ends[:many]
 
-    def _extra(self, pull: Pull, start: Tensor, seated: Tensor) -> Any:
-        """What is added to gradients, in the parameters' shapes; None where nothing is."""
-        if pull.constant is None and not pull.mu:
-            return None
-        constant = None if pull.constant is None else self.vectors.views(pull.constant[seated].to(self.vectors.dtype))
-        anchor = start if pull.anchor is None else pull.anchor
-        at = self.vectors.views((anchor if anchor.ndim == 1 else anchor[seated]).to(self.vectors.dtype))
-        return constant, at
+    def _planned(self, lengths: list[int]) -> Seating:
+        """Who sits where; where all take part in every round it is the same plan."""
+        if self._seating is None or self._seating[0] != lengths:
+            self._seating = lengths, seated(lengths, self.size)
+        return self._seating[1]
 
-    def _moved(self, gradients: Mapping[str, Tensor | None], extra: Any, mu: float) -> dict[str, Tensor | None]:
-        """The gradients with what the method adds to them, in places of their own."""
-        constant, at = extra
-        found: dict[str, Tensor | None] = {}
-        for name in self.vectors.names:
-            p, g = self.stack.params[name].detach(), gradients.get(name)
-            out = self._pulled.setdefault(name, torch.empty_like(p))
-            if mu:
-                torch.sub(p, at[name], out=out).mul_(mu)
-                if constant is not None:
-                    out.add_(constant[name])
-            elif constant is not None:
-                out.copy_(constant[name])
-            found[name] = out if g is None else out.add_(g)
-        return found
+    def _leave(self, change: Change, out: Found) -> None:
+        """Take what clients that are done have come to."""
+        seats, clients = change
+        rows, places = seats.numpy(), clients.numpy()
+        for name, part in self.vectors.views(out.weights).items():
+            plain(part)[places] = self._held[name][rows]
+        for name, end in out.buffers.items():
+            end[clients] = self.stack.buffers[name][seats]
+        out.steps[clients] = torch.from_numpy(self.crowd.taken[rows])
+        if out.moments is not None:
+            out.moments[clients] = self.crowd.moments(seats)
+
+    def _batches(
+        self, work: Work, who: Tensor, step: Tensor, lesson: Lesson | None, ragged: bool
+    ) -> Iterator[tuple[Any, tuple[Tensor, ...]]]:
+        """The loss and the batch of each pass, which ends with how many rows are a client's own where that is asked."""
+        blank = ragged and self.blanks and lesson is None
+        loss = self._filled if ragged and not blank else self._plain
+        tables: tuple[Tensor, ...] = ()
+        if lesson is not None:
+            loss, tables = self._taught(lesson, ragged), lesson.tables
+        every = (*self.clients.tensors, *tables)
+        width = work.rows.shape[2]
+        row = self.size * width * sum(t[0].numel() * t.element_size() for t in every)
+        for some in torch.split(torch.arange(len(who)), max(1, BYTES // max(1, row))):
+            rows = work.rows[who[some], step[some]]
+            shape = rows.shape
+            parts = tuple(t.index_select(0, rows.view(-1)).view(*shape, *t.shape[1:]) for t in every)
+            if ragged:
+                counts = work.counts[who[some], step[some]]
+                if blank:
+                    parts = blanked(parts, torch.arange(width) >= counts[..., None])
+                else:
+                    parts = (*parts, counts.to(self.vectors.dtype))
+            yield from ((loss, batch) for batch in zip(*parts, strict=True))
 
 
-def best_blocks(lengths: Sequence[int], seats: int, fewest: int, work: int) -> int:
-    """Into how many stacks clients are best put, sorted by their steps: few stacks, or few idle seats.
-
-    Args:
-        lengths: Steps of each client; of those that are sampled about the same shares.
-        seats: How many are trained in a round.
-        fewest: How many stacks there are at least.
-        work: Parameters times rows of one client's step.
-
-    >>> best_blocks([9] * 10 + [1] * 90, 100, 1, 40_000), best_blocks([3] * 100, 100, 1, 40_000)
-    (3, 1)
-    """
-    if not lengths:
-        return fewest
-    every = sorted(lengths, reverse=True)
-    own = [every[i * len(every) // seats] for i in range(seats)]
-
-    def cost(blocks: int) -> float:
-        size = -(-seats // blocks)
-        return sum(own[at] * (OVERHEAD + size * work) for at in range(0, seats, size))
-
-    return min(range(fewest, max(fewest, min(16, seats // 4)) + 1), key=cost)
+def plain(x: Tensor) -> Any:
+    """A tensor's memory for numpy, which moves some rows several times faster."""
+    x = x.detach()
+    return x.view(torch.int16).numpy() if x.dtype == torch.bfloat16 else x.numpy()
 
 
 def _refuse(reason: str | None) -> None:

@@ -36,7 +36,7 @@ class Ditto(Method):
 
     def finish(self, round: Round) -> Tensor:
         found = round.train(round.rows["v"], Pull(mu=self.lam, anchor=round.w))
-        round.rows["v"] = found.weights.double()
+        round.rows["v"] = found.weights.double().clone()
         return round.mean(round.deltas)
 
     def own(self, rows: dict[str, Tensor], w: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ def test_so_many_train_at_any_time_and_nobody_twice() -> None:
         assert sent == 2 * (turn + 1) + len(busy)
         assert set(made.course.past) >= {job.turn for job in made.course.jobs}
         assert len(made.course.past) <= 4
-    assert made.traffic.down == sent * made.down.whole
+    assert made.traffic.down == sent * made.down.sent.bytes
 
 
 def test_batch_norm_of_clients_of_different_times_agrees_between_engines() -> None:

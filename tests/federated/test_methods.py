@@ -391,6 +391,25 @@ def test_fedper_keeps_heads_at_home() -> None:
     assert torch.equal(own[~seen][:, head], first[head].expand(int((~seen).sum()), -1))
 
 
+@pytest.mark.parametrize("method", [FedPer(), "fedrep"])
+def test_what_stays_at_home_is_not_sent(method: Any) -> None:
+    """Neither in the bytes nor through a codec, up and down; and it is what the client has of it."""
+    from steepest.federated.compress import HEAD
+
+    task, clients = blobs()
+    plain = after(task, clients, method, 2, sample=5)
+    body = 4 * 6 + 6
+    assert plain.traffic.up == plain.traffic.down == 2 * 5 * (HEAD.size + 4 * body)
+    first, made = (after(task, clients, method, 1, sample=5, **more) for more in ({}, {"compress": "topk:0.1"}))
+    head = first.method.kept
+    assert made.traffic.up < first.traffic.up
+    assert made.stores["rest"].read([0]).shape == (1, body)
+    assert torch.equal(made.stores["own"].read(range(8)), first.stores["own"].read(range(8)))
+    both = after(task, clients, method, 3, compress="topk:0.1", down="int8")
+    assert both.down.known.shape == (body,)
+    assert torch.equal(both.server.weights()[head], plain.vectors.flat(task.build(0)).double()[head])
+
+
 def test_own_models_are_measured_beside_the_global_one() -> None:
     task, clients = blobs()
     run = Federation(task, clients, Ditto(lam=0.0), holdout=0.2).run(5)

@@ -198,7 +198,7 @@ class Apart(Course):
         if self.settings.available is not None:
             notes["available"] = float(len(self.there(turn)))
         asked = self.count - began
-        sent = asked * self.down.whole
+        sent = asked * self.down.sent.bytes
         if not done:
             return Team(asked, [], w, buffers, sent, notes=notes)
         lag = torch.tensor([turn - job.turn for job in done])

@@ -140,6 +140,8 @@ class Method:
     need. Then :meth:`finish` sees that mean as the only row of ``round.deltas``, and no steps."""
     personal: ClassVar[bool] = False
     """True where a client has a model of its own: :meth:`own`."""
+    at_home: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that no client sends or is sent; :meth:`ready` finds their names."""
     passes: ClassVar[int] = 0
     """Where a client's own model is the global one, trained on: how often it sees its rows then."""
     bare: ClassVar[bool] = False

@@ -22,7 +22,7 @@ from steepest.federated.measure import Measure
 from steepest.federated.method import Round
 from steepest.federated.receiving import accept, equip
 from steepest.federated.robust import Memory
-from steepest.federated.sending import Downlink, Traffic, Uplink
+from steepest.federated.sending import Downlink, Sent, Traffic, Uplink
 from steepest.federated.server import Server
 from steepest.federated.store import Store
 from steepest.fit.interrupt import Stop
@@ -101,11 +101,11 @@ class Rounds:
         self.stores = {n: Store(len(self.clients), lengths.get(n, size), place, n) for n in self.method.rows}
         for name in self.method.starts_at_weights:
             self.stores[name].default = self.vectors.flat(model)
-        rest = None
+        rest, sent = None, Sent(self.vectors, self.method.at_home)
         if s.compress is not None and not s.compress.unbiased:
-            rest = self.stores["rest"] = Store(len(self.clients), size, place, "rest")
-        self.up = Uplink(s.compress, self.vectors, rest, s.fade, s.seed)
-        self.down = Downlink(s.down, self.vectors, s.seed)
+            rest = self.stores["rest"] = Store(len(self.clients), sent.size, place, "rest")
+        self.up = Uplink(s.compress, sent, rest, s.fade, s.seed)
+        self.down = Downlink(s.down, sent, s.seed)
         self.course = self._course()
         self.guard = closed.guard_of(self)
         self.sealed = closed.sealed_of(self)

@@ -22,6 +22,35 @@ class Traffic:
     down: int = 0
 
 
+class Sent:
+    """Which entries of a vector go over the wire.
+
+    Args:
+        vectors: The shapes of the parameters.
+        at_home: Names of those that do not.
+    """
+
+    def __init__(self, vectors: Vectors, at_home: frozenset[str]) -> None:
+        names = [name for name in vectors.names if name not in at_home]
+        self.shapes = [vectors.shapes[name] for name in names]
+        self.mask = vectors.mask(names) if at_home else None
+        self.size = sum(vectors.places[name].stop - vectors.places[name].start for name in names)
+        self.bytes = HEAD.size + self.size * vectors.dtype.itemsize
+        """Of all of them as they are."""
+
+    def of(self, x: Tensor) -> Tensor:
+        """What goes of vectors ``(..., D)``."""
+        return x if self.mask is None else x[..., self.mask]
+
+    def beside(self, x: Tensor, arrived: Tensor) -> Tensor:
+        """What arrived, and beside it what stayed at home."""
+        if self.mask is None:
+            return arrived
+        whole = x.clone()
+        whole[..., self.mask] = arrived
+        return whole
+
+
 class Uplink:
     """Clients' updates on their way to the server.
 
@@ -30,36 +59,35 @@ class Uplink:
 
     Args:
         codec: How; None: as they are, 4 or 8 bytes a number.
-        vectors: The shapes of the parameters.
+        sent: Which entries go.
         rest: Where rests are kept; None where nothing is lost.
         fade: What is left of a rest after a round away.
     """
 
-    def __init__(self, codec: Codec | None, vectors: Vectors, rest: Store | None, fade: float, seed: int) -> None:
-        self.codec, self.vectors, self.rest, self.fade, self.seed = codec, vectors, rest, fade, seed
-        self.shapes = [vectors.shapes[name] for name in vectors.names]
+    def __init__(self, codec: Codec | None, sent: Sent, rest: Store | None, fade: float, seed: int) -> None:
+        self.codec, self.sent, self.rest, self.fade, self.seed = codec, sent, rest, fade, seed
 
     def send(self, clients: Sequence[int], deltas: Tensor, turn: int, away: Sequence[int]) -> tuple[Tensor, int]:
         """What arrives, and in how many bytes; ``away``: rounds since each client was last there."""
         if self.codec is None:
-            return deltas, len(clients) * (HEAD.size + self.vectors.size * self.vectors.dtype.itemsize)
-        wanted = deltas
+            return deltas, len(clients) * self.sent.bytes
+        wanted = self.sent.of(deltas)
         if self.rest is not None:
             left = torch.tensor([self.fade ** max(0, n - 1) for n in away], dtype=torch.float64)
-            wanted = deltas + left[:, None] * self.rest.read(clients)
+            wanted = wanted + left[:, None] * self.rest.read(clients)
         arrived, total = torch.empty_like(wanted), 0
         for place, client in enumerate(clients):
             key = mix(self.seed, "wire", turn) if self.codec.linear else mix(self.seed, "wire", client, turn)
             if not bool(wanted[place].isfinite().all()):
                 arrived[place] = wanted[place]  # it is sent, and rejected where it arrives
                 continue
-            message = self.codec.encode(wanted[place], key, self.shapes)
-            arrived[place] = self.codec.decode(message, key, self.shapes)
+            message = self.codec.encode(wanted[place], key, self.sent.shapes)
+            arrived[place] = self.codec.decode(message, key, self.sent.shapes)
             total += len(message)
         if self.rest is not None:
             rest = wanted - arrived
             self.rest.write(clients, torch.where(rest.isfinite(), rest, 0.0))
-        return arrived, total
+        return self.sent.beside(deltas, arrived), total
 
 
 class Downlink:
@@ -69,29 +97,25 @@ class Downlink:
     Nothing need be remembered but what the clients have: what was not sent is part of the next difference.
     """
 
-    def __init__(self, codec: Codec | None, vectors: Vectors, seed: int) -> None:
-        self.codec, self.vectors, self.seed = codec, vectors, seed
-        self.shapes = [vectors.shapes[name] for name in vectors.names]
+    def __init__(self, codec: Codec | None, sent: Sent, seed: int) -> None:
+        self.codec, self.sent, self.seed = codec, sent, seed
         self.known: Tensor | None = None
         self.sizes: list[int] = []
         """Bytes of each round's message."""
 
-    @property
-    def whole(self) -> int:
-        """Bytes of all weights."""
-        return HEAD.size + self.vectors.size * self.vectors.dtype.itemsize
-
     def send(self, w: Tensor, turn: int, last: Sequence[int]) -> tuple[Tensor, int]:
         """The weights as clients have them, and the bytes for all; ``last``: the round each was last there, or -1."""
+        whole = self.sent.bytes
         if self.codec is None:
-            return w, len(last) * self.whole
+            return w, len(last) * whole
+        now = self.sent.of(w)
         if self.known is None:
-            self.known = w.clone()
-            self.sizes.append(self.whole)
+            self.known = now.clone()
+            self.sizes.append(whole)
         else:
             key = mix(self.seed, "down", turn)
-            message = self.codec.encode(w - self.known, key, self.shapes)
-            self.known = self.known + self.codec.decode(message, key, self.shapes)
+            message = self.codec.encode(now - self.known, key, self.sent.shapes)
+            self.known = self.known + self.codec.decode(message, key, self.sent.shapes)
             self.sizes.append(len(message))
-        missed = [self.whole if t < 0 else min(self.whole, sum(self.sizes[t + 1 :])) for t in last]
-        return self.known, sum(missed)
+        missed = [whole if t < 0 else min(whole, sum(self.sizes[t + 1 :])) for t in last]
+        return self.sent.beside(w, self.known), sum(missed)

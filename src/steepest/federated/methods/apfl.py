@@ -31,7 +31,7 @@ class Apfl(Method):
     Identity: the global model is FedAvg's; with ``alpha=0`` that stays, so is everybody's own.
     Differs from: FedJAX, whose :math:`v` steps along :math:`\nabla f_i(\bar v)` without the factor :math:`\alpha`; here
     it is the gradient with respect to :math:`v`.
-    Source: Deng, Kamani and Mahdavi 2020, arXiv:2003.13461, Algorithm 1.
+    Source: Deng, Kamani and Mahdavi 2020, arXiv:2003.13461, Algorithm 1; :math:`\alpha`: section 4.2.
 
     Example:
         >>> Apfl(alpha=0.25, learn=False)

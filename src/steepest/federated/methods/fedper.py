@@ -40,7 +40,9 @@ class FedPer(Method):
 
     def ready(self, model: nn.Module) -> Method:
         made = copy.copy(self)
-        object.__setattr__(made, "kept", Vectors(model).mask(kept(model, self.part)))
+        names = kept(model, self.part)
+        object.__setattr__(made, "kept", Vectors(model).mask(names))
+        object.__setattr__(made, "at_home", frozenset(names))
         return made
 
     def begin(self, round: Round) -> tuple[Tensor | None, Pull]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from steepest.core.rule import hyper
 from steepest.federated.local import Found, Pull
 from steepest.federated.method import Method, Round, method
-from steepest.federated.methods.fedper import FedPer, kept
+from steepest.federated.methods.fedper import FedPer
 
 
 @method
@@ -32,20 +32,17 @@ class FedRep(FedPer):
 
     head_epochs: int = hyper(1, "[1, inf)", whole=True)
 
-    own_names: ClassVar[frozenset[str]] = frozenset()
     shared_names: ClassVar[frozenset[str]] = frozenset()
 
     def ready(self, model: nn.Module) -> Method:
         made = super().ready(model)
-        own = frozenset(kept(model, self.part))
         every = frozenset(name for name, p in model.named_parameters() if p.requires_grad)
-        object.__setattr__(made, "own_names", own)
-        object.__setattr__(made, "shared_names", every - own)
+        object.__setattr__(made, "shared_names", every - made.at_home)
         return made
 
     def local(self, round: Round) -> tuple[Tensor, Found]:
         start = torch.where(self.kept, round.rows["own"], round.w)
         first = round.train(start, Pull(frozen=self.shared_names), round.again(self.head_epochs))
         body = replace(round.work, part=1)
-        found = round.train(first.weights.double(), Pull(frozen=self.own_names), body)
+        found = round.train(first.weights.double(), Pull(frozen=self.at_home), body)
         return start, found

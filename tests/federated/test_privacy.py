@@ -23,6 +23,8 @@ from steepest.federated.errors import FederationError
 from steepest.federated.local import Pull
 from steepest.federated.privacy import Noise, Release, as_privacy, calibrated, epsilon
 from steepest.federated.privacy.accounting import cost, depth, read, written
+from steepest.federated.privacy.banded import Banded, BandNoise, best_bands, square_root
+from steepest.federated.privacy.banded import error as band_error
 from steepest.federated.privacy.bounding import clipped, split
 from steepest.federated.privacy.mechanism import mechanisms
 from steepest.federated.privacy.noise import KEY, rounded
@@ -136,6 +138,68 @@ def test_the_trees_noise_is_known_exactly() -> None:
     assert torch.equal(back.next(), tree.next())
     tree.restart()
     assert not tree.total().any() and tree.next().square().sum() == 1
+
+
+def banded(n: int, p: int) -> Tensor:
+    """The banded square root as a matrix."""
+    c = torch.zeros(n, dtype=torch.float64)
+    c[: min(p, n)] = torch.from_numpy(square_root(p))[:n]
+    rows = torch.arange(n)[:, None] - torch.arange(n)
+    return torch.where(rows >= 0, c[rows.clamp(min=0)], 0.0)
+
+
+def test_banded_noise_is_known_exactly() -> None:
+    """It is the inverse of the bands; all bands are the root of the matrix of sums; errors are those of matrices."""
+    n = 12
+    sums = torch.ones(n, n, dtype=torch.float64).tril()
+    assert torch.allclose(banded(n, n) @ banded(n, n), sums, atol=1e-12)
+    for p in (1, 3, n):
+        units: Any = Units(n + 1)
+        made = BandNoise(units, n + 1, square_root(p))
+        rows = torch.stack([made.next() for _ in range(n)])
+        assert torch.allclose(banded(n, p) @ rows, torch.eye(n, n + 1, dtype=torch.float64), atol=1e-12)
+        want = float((sums @ rows).square().sum()) / n * float(banded(n, p)[:, 0].square().sum()) * 3
+        assert band_error(n, 4, p) == pytest.approx(want, rel=1e-12)
+        back: Any = BandNoise(units, n + 1, square_root(p))
+        back.restore(made.keep())
+        assert len(made.past) == p - 1 and torch.equal(back.next(), made.next())
+
+
+@pytest.mark.parametrize("bands", [1, 3, 5])
+def test_a_client_changes_as_much_as_is_counted(bands: int) -> None:
+    """No way to take part every fifth round, with any updates, moves the released by more."""
+    n, apart, noise = 17, 5, 3.0
+    ((release, count),) = Banded(noise=noise, bands=bands).ledger(noise, n, 2, 10)
+    bound = noise / release.noise * count**0.5
+    C, random = banded(n, bands), torch.Generator().manual_seed(0)
+    most = 0.0
+    for slot in range(apart):
+        rounds = list(range(slot, n, apart))
+        for _ in range(20):
+            u = torch.randn(len(rounds), 3, dtype=torch.float64, generator=random)
+            most = max(most, float((C[:, rounds] @ (u / u.norm(dim=1, keepdim=True))).norm()))
+    assert most <= bound * (1 + 1e-12)
+    wide = banded(n + bands, bands)
+    everywhere = float(wide[:, list(range(0, n, apart))].square().sum()) ** 0.5  # none is cut off by the last round
+    assert everywhere == pytest.approx(bound, rel=1e-12)
+    assert epsilon(((release, count),), 1e-5) == pytest.approx(gaussian_epsilon(noise / bound, 1e-5), abs=1e-6)
+
+
+def test_banded_noise_is_less_than_a_trees_at_one_epsilon() -> None:
+    """Mean variance on the sums of the rounds so far, where both cost the same."""
+    for rounds, apart in ((32, 8), (100, 20)):
+        units: Any = Units(3 * rounds)
+        tree = TreeNoise(units, 3 * rounds)
+        total, found = torch.zeros(3 * rounds, dtype=torch.float64), 0.0
+        for t in range(rounds):
+            if t and t % apart == 0:
+                tree.restart()
+            total = total + tree.next()
+            found += float(total.square().sum()) / rounds
+        found *= depth(apart) * rounds / apart  # how many Gaussian mechanisms it is
+        best = best_bands(rounds, apart)
+        assert band_error(rounds, apart, best) < 0.8 * found
+        assert band_error(rounds, apart, best) < band_error(rounds, apart, 1)
 
 
 # -------------------------------------------------------------------------------------------------------- what it costs
@@ -290,6 +354,10 @@ def test_everybody_is_drawn_on_its_own() -> None:
     turns = opened(Federation(task, clients, FEDAVG, sample=5, privacy="ftrl(noise=1)"))
     epoch = [c for t in range(-(-able // 5)) for c in turns.sampled(t)]
     assert sorted(epoch) == made.clients.able
+    turns = opened(Federation(task, clients, FEDAVG, sample=5, privacy="banded(noise=1)"))
+    steps = -(-able // 5)
+    assert sorted(c for t in range(steps) for c in turns.sampled(t)) == made.clients.able
+    assert all(turns.sampled(t) == turns.sampled(t + steps) for t in range(steps))
 
 
 def test_a_round_in_which_nobody_comes_is_noisy_all_the_same() -> None:
@@ -319,6 +387,7 @@ def test_the_bound_follows_the_quantile() -> None:
     [
         ("eps=3, delta=1e-4", "PLD"),
         ("ftrl(eps=20)", "closed form"),
+        ("banded(eps=20)", "closed form"),
         ("local(eps=60)", "closed form"),
         pytest.param("central(eps=6, sampling='fixed')", "RDP", marks=pytest.mark.slow),
     ],

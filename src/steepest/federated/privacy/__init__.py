@@ -3,6 +3,7 @@
 from steepest.federated.privacy.accounting import Release as Release
 from steepest.federated.privacy.accounting import calibrated as calibrated
 from steepest.federated.privacy.accounting import epsilon as epsilon
+from steepest.federated.privacy.banded import Banded as Banded
 from steepest.federated.privacy.central import Central as Central
 from steepest.federated.privacy.examples import Examples as Examples
 from steepest.federated.privacy.ftrl import Ftrl as Ftrl

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from steepest.federated.errors import FederationError
 
-Kind = Literal["poisson", "fixed", "tree", "alone"]
+Kind = Literal["poisson", "fixed", "tree", "banded", "alone"]
 Way = Literal["pld", "rdp"]
 
 
@@ -27,7 +27,9 @@ class Release:
         kind: Who was in it, and what "neighbours" are. ``"poisson"``: each client with probability ``sample / of``, on
             its own; one client more or less. ``"fixed"``: exactly ``sample`` of ``of``; one client replaced.
             ``"tree"``: the noisy prefix sums of ``sample`` rounds, each client in one of them at most; one client's
-            part set to zero. ``"alone"``: one client's own noisy message; its rows replaced by any others.
+            part set to zero. ``"banded"``: a share of correlated sums, that of the rounds in which a client takes part
+            the first, second, ... time, ``of`` rounds apart, with ``sample`` bands; one client's part set to zero.
+            ``"alone"``: one client's own noisy message; its rows replaced by any others.
         noise: Standard deviation of the noise over the most that one neighbour changes.
         sample: See ``kind``.
         of: See ``kind``.
@@ -97,7 +99,7 @@ def certain(release: Release) -> float | None:
     """How many Gaussian mechanisms a release is, where its sample hides nothing; None where it does."""
     if release.kind == "tree":
         return depth(release.sample)
-    return 1 if release.kind == "alone" or release.sample == release.of else None
+    return 1 if release.kind in ("alone", "banded") or release.sample == release.of else None
 
 
 def width(count: int) -> float:

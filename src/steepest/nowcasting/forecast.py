@@ -7,7 +7,8 @@ and nothing of the model's size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -66,6 +67,18 @@ def dmd(gramian: Tensor, horizon: int, rank: int = 2) -> Tensor | None:
     start = torch.linalg.solve(basis, (back.T @ last).to(basis.dtype))
     ahead = (basis @ (powers * start)).real
     return torch.cat([back @ ahead, ahead.new_zeros(1)])
+
+
+def along(coefficients: Sequence[float]) -> Callable[[Sequence[Tensor]], Tensor]:
+    """From the snapshots of a tensor to where its differences, each so many times, lead from the last of them."""
+
+    def way(xs: Sequence[Tensor]) -> Tensor:
+        ahead = xs[-1].double()
+        for c, (a, b) in zip(coefficients, pairwise(xs), strict=True):
+            ahead = ahead + c * (b - a).double()
+        return ahead
+
+    return way
 
 
 FORECASTS: dict[str, Forecast] = {"line": line, "dmd": dmd}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -13,9 +14,13 @@ from torch import Tensor
 
 from steepest.core.ahead import Probe
 from steepest.core.errors import HyperparameterError, SteepestError, did_you_mean
-from steepest.nowcasting.forecast import FORECASTS
+from steepest.nowcasting.forecast import FORECASTS, along
 from steepest.nowcasting.guard import p_value
+from steepest.nowcasting.network import NETWORKS, SNAPSHOTS, ahead
 
+NAMES = (*FORECASTS, *NETWORKS)
+Way = Callable[[Sequence[Tensor]], Tensor]
+"""From the snapshots of one tensor, oldest first, to its forecast in float64."""
 MOST = 16
 """Held-out batches of a test, at most: all ways to flip their signs are gone through."""
 
@@ -65,7 +70,8 @@ class Nowcaster:
         every: Steps between two looks at first, a multiple of ``snapshots`` or more than them.
         snapshots: How many weights a forecast is made from, 3 or more.
         horizons: How far ahead forecasts go, in distances between snapshots.
-        forecasts: Which ones: ``"line"``, ``"dmd"``.
+        forecasts: Which ones: ``"line"``, ``"dmd"`` (:mod:`~steepest.nowcasting.forecast`), ``"scalar"``, ``"neurons"``
+            (:mod:`~steepest.nowcasting.network`).
         probes: Batches of the test, 1 to 16; with ``m`` of them p is never below :math:`2^{-m}`.
         alpha: The false-accept rate, in [2^-probes, 1).
         damping: The part of the way that is gone, in (0, 1].
@@ -124,8 +130,10 @@ class Nowcaster:
         if not 0 < damping <= 1:
             raise HyperparameterError(f"nowcast: damping must lie in (0, 1]; got {damping!r}.")
         for name in forecasts:
-            if name not in FORECASTS:
-                raise HyperparameterError(f"nowcast: no forecast {name!r}. {did_you_mean(name, FORECASTS)}")
+            if name not in NAMES:
+                raise HyperparameterError(f"nowcast: no forecast {name!r}. {did_you_mean(name, NAMES)}")
+            if name in NETWORKS and snapshots != SNAPSHOTS:
+                raise HyperparameterError(f"nowcast: {name!r} was trained on {SNAPSHOTS} snapshots; got {snapshots}.")
         if not forecasts or not horizons or any(not isinstance(h, int) or h < 1 for h in horizons):
             raise HyperparameterError(f"nowcast: horizons are whole numbers, one at least; got {horizons!r}.")
         self.optimizer = optimizer
@@ -194,11 +202,11 @@ class Nowcaster:
         forecasts = self._forecasts()
         base = self._loss(probe, 0)
         found = []
-        for name, coefficients in forecasts:
-            self._go(coefficients)
-            found.append((self._loss(probe, 0), name, coefficients))
+        for name, way in forecasts:
+            self._go(way)
+            found.append((self._loss(probe, 0), name, way))
         self._back()
-        best = min(found, key=lambda entry: entry[0], default=(math.inf, "", []))
+        best = min(found, key=lambda entry: entry[0], default=(math.inf, "", along([])))
         name, p, gain = "", None, None
         if best[0] < base:
             name = best[1]
@@ -214,28 +222,33 @@ class Nowcaster:
         self.clock, self.ring = 0, []
         return Look(name, taken, p, gain if gain is None or math.isfinite(gain) else None, self.passes - before)
 
-    def _forecasts(self) -> list[tuple[str, list[float]]]:
-        """Each candidate with its coefficients on the differences, damped."""
+    def _forecasts(self) -> list[tuple[str, Way]]:
+        """Each candidate, damped."""
+        gramian = self._gramian()
+        found: list[tuple[str, Way]] = []
+        for name, horizon in self.candidates:
+            said = f"{name} {horizon}"
+            if name in NETWORKS:
+                found.append((said, partial(ahead, name, horizon=horizon, damping=self.damping)))
+                continue
+            b = FORECASTS[name](gramian, horizon)
+            if b is not None and b.isfinite().all():
+                found.append((said, along((self.damping * b).tolist())))
+        return found
+
+    def _gramian(self) -> Tensor:
+        """Inner products of the differences between snapshots."""
         n = self.snapshots - 1
         gramian = torch.zeros(n, n, dtype=torch.float64)
         for xs in zip(*self.ring, strict=True):
             v = torch.stack([(b - a).double().flatten() for a, b in pairwise(xs)])
             gramian += (v @ v.T).cpu()
-        gramian = self._mean(gramian)
-        found = []
-        for name, horizon in self.candidates:
-            b = FORECASTS[name](gramian, horizon)
-            if b is not None and b.isfinite().all():
-                found.append((f"{name} {horizon}", (self.damping * b).tolist()))
-        return found
+        return self._mean(gramian)
 
-    def _go(self, coefficients: Sequence[float]) -> None:
+    def _go(self, way: Way) -> None:
         """Put the weights of a forecast in place."""
         for p, *xs in zip(self._parameters(), *self.ring, strict=True):
-            ahead = xs[-1].double()
-            for c, (a, b) in zip(coefficients, pairwise(xs), strict=True):
-                ahead = ahead + c * (b - a).double()
-            p.copy_(ahead)
+            p.copy_(way(xs))
 
     def _back(self) -> None:
         """Put the weights of the last snapshot in place: those that were there."""

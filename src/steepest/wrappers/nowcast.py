@@ -27,6 +27,7 @@ class Nowcast(Wrapper):
     alpha: float
     damping: float
     patience: int
+    forecasts: tuple[str, ...]
 
     alone: ClassVar[str] = "moves the weights to where they seem to go"
 
@@ -34,7 +35,7 @@ class Nowcast(Wrapper):
         """Its state, made once for an optimizer."""
         return Nowcaster(
             optimizer, every=self.every, snapshots=self.snapshots, probes=self.probes, alpha=self.alpha,
-            damping=self.damping, patience=self.patience,
+            damping=self.damping, patience=self.patience, forecasts=self.forecasts,
         )  # fmt: skip
 
 
@@ -46,6 +47,7 @@ def nowcast(
     alpha: Constant = 0.05,
     damping: Constant = 1.0,
     patience: int = 4,
+    forecasts: tuple[str, ...] = ("line", "dmd"),
 ) -> Wrapper:
     """Now and then forecast the weights from their last snapshots, and go there if held-out batches agree.
 
@@ -60,11 +62,12 @@ def nowcast(
         alpha: How often a forecast that is no better may be taken.
         damping: The part of the way to the forecast that is gone, in (0, 1].
         patience: Rejections in a row after which it gives up.
+        forecasts: Which ones are tried: ``"line"``, ``"dmd"``, ``"scalar"``, ``"neurons"``.
 
     Use when: the learning rate is low or constant, and the way of the weights is smooth.
     Not when: rate and schedule are tuned: there is little left to foresee, and each look costs passes.
     Source: the guard is ours; forecasts of weights, arXiv:2409.04434.
     """
-    made = Nowcast(every, snapshots, probes, alpha, damping, patience)
+    made = Nowcast(every, snapshots, probes, alpha, damping, patience, tuple(forecasts))
     made.ahead(None)  # which refuses what makes no sense
     return made

@@ -6,10 +6,9 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from test_resume import at_checkpoint, bits, federation, killed
+from killing import at_checkpoint, bits, federation, killed, killed_at_random
 
 from steepest.federated.errors import FederationError
 from steepest.federated.privacy import KEY
@@ -23,6 +22,7 @@ CASES = {
     "central": {**CENTRAL, "privacy": "central(noise=1, quantile=0.5, clip=0.3)"},
     "fixed": {**METHOD, "privacy": "central(noise=1, sampling='fixed')"},
     "ftrl": {**METHOD, "privacy": "ftrl(noise=1)", "sample": 2},
+    "banded": {**METHOD, "privacy": "banded(noise=1)", "sample": 2},
     "local": {**METHOD, "privacy": "local(noise=1, turns=3)", "aggregate": "median"},
     "examples": {**METHOD, "privacy": "examples(noise=1)", "steps": 3, "compress": "topk:0.3"},
     "secret": {**METHOD, "method": "fedavg", "secure": True, "compress": "randomk:0.3"},
@@ -71,31 +71,7 @@ def test_without_its_key_it_does_not_go_on(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-    import signal
-    import time
-    import warnings
-
+    """With a ledger, a bound that follows the updates, and noise that must be the same."""
     monkeypatch.setattr(secrets, "token_bytes", lambda n: bytes(range(n)))
-    whole, torn, total = tmp_path / "whole", tmp_path / "torn", 100
-    federation(**CENTRAL).run(total, out=whole)
-    random, kills = np.random.default_rng(0), 0
-    for _ in range(60):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
-        if not pid:
-            try:
-                federation(**CENTRAL).run(total, out=torn, resume=(torn / "run.json").exists())
-            finally:
-                os._exit(0)
-        end = time.monotonic() + random.uniform(0.2, 1.0)
-        while time.monotonic() < end and os.waitpid(pid, os.WNOHANG)[0] == 0:
-            time.sleep(0.002)
-        try:
-            os.kill(pid, signal.SIGKILL)
-            kills += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
-        except (ProcessLookupError, ChildProcessError):
-            break
-    federation(**CENTRAL).run(total, out=torn, resume=True)
-    assert kills >= 8 and bits(torn) == bits(whole)
+    torn, whole = killed_at_random(tmp_path, 10, 40, **CASES["central"])
+    assert torn == whole

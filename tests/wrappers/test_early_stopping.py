@@ -193,6 +193,7 @@ def test_compare_tells_what_was_spared(tmp_path: Path) -> None:
     spared = [r["early_stopping"]["spared"] for r in results if r["early_stopping"]]
     assert rows[STOPS]["early"] == {"runs": 3, "of": 3, "share": sum(spared) / 600, "restored": True}
     assert "early" not in rows[RULE]
+    assert "ended early on 3 of 3 seeds" in board.report(tmp_path / "page.html").read_text(encoding="utf-8")
     assert f"{STOPS!r} ended early on 3 of 3 seeds, which spared {sum(spared) / 6:.0f} % of its steps" in board.verdict
 
 
@@ -207,3 +208,12 @@ def test_in_a_loop_of_ones_own_it_is_asked_and_saved_with_the_optimizer() -> Non
     other.ending.observe(0.5)
     assert other.ending.over and not opt.ending.over
     assert parse("sgd(lr=0.1)").optimizer(model).ending is None
+
+
+def test_a_federation_is_as_long_as_its_rounds() -> None:
+    from steepest.federated import FedAvg, FederationError
+
+    with pytest.raises(
+        FederationError, match=r"client has early_stopping\(patience=3\); a federation is as long as its rounds"
+    ):
+        FedAvg(client="sgd(lr=0.1) | early_stopping(patience=3)")

@@ -223,9 +223,7 @@ def _strategy(method: str, name: str, given: Any) -> Strategy:
         raise FederationError(f"{method}: {name} is a strategy such as sgd(lr=0.1); given {given!r}.")
     for p in given.role("wrapper"):
         if p.build().ending() is not None:
-            raise FederationError(
-                f"{method}: {name} has {p}, and a federation is as long as its rounds. Leave it away."
-            )
+            raise FederationError(f"{method}: {name} has {p}; a federation is as long as its rounds. Leave it away.")
     return given.check()
 
 

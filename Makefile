@@ -10,7 +10,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Two workers, one torch thread each: many small models, not one large one.
 WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+# Bytecode is kept, whatever the environment says: without it each worker rewrites every test again (ten seconds), and
+# each process that a test starts compiles the package. No test looks at logs, and catching them is a tenth of a minute.
+unexport PYTHONDONTWRITEBYTECODE
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -p no:logging
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all tests lint types layers format bench bench-rules meta-train docs hooks browser clean

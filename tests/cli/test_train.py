@@ -56,9 +56,9 @@ def test_a_task_of_ones_own(steepest, mine: str) -> None:
     assert "finished after 40 steps" in done.output
 
 
-def test_ctrl_c_keeps_the_run_and_says_how_to_go_on(shell, mine: str, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_the_run_and_says_how_to_go_on(shell, copy, mine: str, tmp_path: Path) -> None:
     words = (f"{mine}:slow", "-s", "sgd(lr=0.1, momentum=0.9)", "--steps", "60")
-    straight, process = shell("train", *words, "--out", "straight"), shell("train", *words, "--out", "one")
+    process = shell("train", *words, "--out", "one")
     metrics = tmp_path / "one/metrics.jsonl"
     end = time.monotonic() + 60
     while not (metrics.exists() and metrics.read_text().count("train") > 3) and time.monotonic() < end:
@@ -67,10 +67,9 @@ def test_ctrl_c_keeps_the_run_and_says_how_to_go_on(shell, mine: str, tmp_path: 
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "steepest train --resume one" in err and "Traceback" not in err
-    again = shell("train", "--resume", "one")
-    out, err = again.communicate(timeout=60)
-    assert again.returncode == 0 and "finished after 60 steps" in out, err
-    straight.communicate(timeout=60)
+    again = copy("train", "--resume", "one")
+    assert again.code == 0 and "finished after 60 steps" in again.out, again.err
+    assert copy("train", *words, "--out", "straight").code == 0
     one, other = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("one", "straight"))
     assert one["validation"] == other["validation"]
 
@@ -109,15 +108,13 @@ def test_a_task_that_is_no_task(steepest, mine: str) -> None:
     assert done.exit_code == 2 and "Did you mean 'poisoned'?" in done.output
 
 
-def test_an_error_of_the_users_own_code_is_one_message(shell, mine: str, tmp_path: Path) -> None:
+def test_an_error_of_the_users_own_code_is_one_message(copy, mine: str, tmp_path: Path) -> None:
     words = ("train", f"{mine}:broken", "-s", "sgd(lr=0.1)", "--out", "x")
-    process, loud = shell(*words), shell(*words, "--debug")
-    _, err = process.communicate()
+    done, loud = copy(*words), copy(*words, "--debug")
     line = TASK.splitlines().index('def broken(): raise RuntimeError("the data are on the moon")') + 1
     said = f"task '{mine}:broken': broken() failed: RuntimeError: the data are on the moon ({mine}.py, line {line})"
-    assert process.returncode == 2 and err == f"error: {said}\n"
-    _, err = loud.communicate()
-    assert "Traceback" in err and "in broken" in err
+    assert done.code == 2 and done.err == f"error: {said}\n"
+    assert "Traceback" in loud.err and "in broken" in loud.err
 
 
 @pytest.mark.parametrize(
@@ -128,9 +125,9 @@ def test_an_error_of_the_users_own_code_is_one_message(shell, mine: str, tmp_pat
         ("import torch\ndef f():\n    return torch.ones(2) @ torch.ones(3)", "(sick.py, line 3)"),
     ],
 )
-def test_a_task_file_that_cannot_be_read_is_named_with_its_line(shell, tmp_path: Path, text: str, says: str) -> None:
+def test_a_task_file_that_cannot_be_read_is_named_with_its_line(copy, tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "sick.py").write_text(text)
-    _, err = shell("train", "sick:f", "-s", "sgd(lr=0.1)", "--out", "x").communicate()
+    err = copy("train", "sick:f", "-s", "sgd(lr=0.1)", "--out", "x").err
     assert "Traceback" not in err and says in err
 
 
@@ -197,8 +194,7 @@ def test_a_file_in_the_place_of_the_folder(steepest, tmp_path: Path) -> None:
     assert (tmp_path / "x").read_text() == "mine"
 
 
-def test_a_warning_is_a_sentence(shell, mine: str) -> None:
-    process = shell("train", f"{mine}:poisoned", "-s", "sgd(lr=0.1)", "--out", "one")
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 1 and "warning: step 3 was" in err and "was skipped" in err
-    assert ".py:" not in err and "optimizer.step()" not in err
+def test_a_warning_is_a_sentence(copy, mine: str) -> None:
+    done = copy("train", f"{mine}:poisoned", "-s", "sgd(lr=0.1)", "--out", "one")
+    assert done.code == 1 and "warning: step 3 was" in done.err and "was skipped" in done.err
+    assert ".py:" not in done.err and "optimizer.step()" not in done.err

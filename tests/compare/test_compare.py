@@ -418,6 +418,7 @@ MODULE = """
 """
 
 
+@pytest.mark.usefixtures("fresh")
 def test_tasks_with_names_run_in_fresh_processes_that_may_die_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

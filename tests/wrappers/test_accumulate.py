@@ -84,10 +84,10 @@ def test_equals_optax() -> None:
     # its running mean divides by a count in float32
     theirs = optax.MultiSteps(optax.adam(0.1), 3)
     params = jax.numpy.asarray(start.numpy())
-    state = theirs.init(params)
+    state, update = theirs.init(params), jax.jit(theirs.update)
     for _ in range(30):
         p.grad = torch.randn(5, generator=generator, dtype=torch.float64)
-        updates, state = theirs.update(jax.numpy.asarray(p.grad.numpy().copy()), state, params)
+        updates, state = update(jax.numpy.asarray(p.grad.numpy().copy()), state, params)
         params = optax.apply_updates(params, updates)
         opt.step()
         torch.testing.assert_close(p.detach(), torch.tensor(params.tolist(), dtype=torch.float64), rtol=1e-7, atol=1e-7)

@@ -1,35 +1,53 @@
-"""Client updates a second: a federation in one stack, beside a plain PyTorch loop over the same clients and batches.
+"""Client updates a second: a federation in one stack, beside a plain PyTorch loop, our own loop, and Flower.
 
-    python benchmarks/federated.py [--clients 100] [--rounds 20] [--repeats 3] [--only mlp] [--out FILE]
+    python benchmarks/federated.py [--only PIECE ...] [--out FILE]
 
-Digits dealt by Dirichlet(0.3), batches of 8, one epoch, SGD 0.1, every client in every round. The plain loop has one
-model, torch's own SGD and a mean weighted by rows, and nothing else: no records, no checks of what arrives. Both see
-the same batches; how far their weights are apart at the end is printed. Ways are run by turns on one thread, a first
-turn of each is not counted (in it the stack finds out what a pass consists of), and medians are taken. Processor time
-is what to compare on a machine that does other things too.
+Digits dealt by Dirichlet(0.3), batches of 8, one epoch, SGD 0.1, every client in every round, one thread. The plain
+loop has one model, torch's own SGD and a mean weighted by rows, and nothing else: no records, no checks of what
+arrives. All see the same batches, and how far their weights are from the plain loop's at the end is part of the row.
+Ways are run by turns; a first turn of each is not counted (in it the stack finds out what a pass consists of), and
+medians are taken. Processor time is what to compare on a machine that does other things too.
+
+Pieces: ``mlp-100`` is the perceptron (4,810 parameters) on 100 clients, ``cnn-100`` the network with two convolutions
+(38,282); with 10 and 1000 clients there are as many rows a client, for the rows are a part of digits, or digits ten
+times over. ``flower-mlp`` and ``flower-cnn`` are the same rounds by Flower's ``run_simulation``, in the Python
+environment that ``STEEPEST_FLOWER`` names (``pip install "flwr[simulation]"`` there, and torch); without that they are
+left out. Peak memory is that of a process of its own, which has torch and all else in it.
+
+Pieces that FILE holds are not run again: delete it to begin anew.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 import steepest as st
-from steepest.core.records import machine, versions
+from steepest.core.records import machine, versions, write_json
 from steepest.federated.rounds import Rounds
 from steepest.tasks.task import Task
 
 RATE, BATCH = 0.1, 8
+ROUNDS = {10: 60, 100: 20, 1000: 3}
+REPEATS = {10: 3, 100: 3, 1000: 2}
+FLOWER_ROUNDS = 10
+PIECES = [f"{model}-{clients}" for clients in (100, 10, 1000) for model in ("mlp", "cnn")]
+FLOWER = ["flower-mlp", "flower-cnn"]
 
 
 def mlp() -> nn.Module:
@@ -43,14 +61,29 @@ def cnn() -> nn.Module:
     )  # fmt: skip
 
 
-def task(name: str) -> Task:
-    return replace(st.tasks.load("digits-mlp"), name=f"digits, {name}", model={"mlp": mlp, "cnn": cnn}[name])
+MODELS = {"mlp": mlp, "cnn": cnn}
+
+
+def task(name: str, clients: int = 100) -> Task:
+    """Digits, with as many training rows for each client however many there are."""
+    digits: Any = st.tasks.load("digits-mlp")
+    whole = len(digits.train[0])
+    rows = torch.arange(whole * clients // 100) % whole
+    train = tuple(t[rows] for t in digits.train)
+    return replace(digits, name=f"digits, {name}", model=MODELS[name], train=train)
+
+
+def federation(name: str, clients: int, engine: Any) -> st.Federation:
+    return st.Federation(
+        task(name, clients), st.federated.dirichlet(clients, alpha=0.3), f"fedavg(client=sgd(lr={RATE}))",
+        batch_size=BATCH, engine=engine,
+    )  # fmt: skip
 
 
 class Plain:
     """One model, client after client."""
 
-    def __init__(self, fed: st.Federation) -> None:
+    def __init__(self, fed: st.Federation, rounds: int) -> None:
         self.fed, self.model = fed, fed.model()
         self.turn = 0
 
@@ -99,6 +132,13 @@ class Ours:
         return self.rounds.server.weights().float()
 
 
+WAYS: dict[str, Callable[..., Any]] = {"plain loop": Plain, "stacked": Ours, "loop": Ours}
+
+
+def made(name: str, clients: int, way: str, rounds: int) -> Any:
+    return WAYS[way](federation(name, clients, "stacked" if way == "stacked" else "loop"), rounds)
+
+
 def measured(way: Any, rounds: int) -> tuple[float, float]:
     """Seconds and processor seconds of some rounds."""
     wall, cpu = time.perf_counter(), time.process_time()
@@ -107,67 +147,147 @@ def measured(way: Any, rounds: int) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def case(name: str, clients: int, rounds: int, repeats: int) -> dict[str, Any]:
+def case(piece: str) -> dict[str, Any]:
     """One row of the table."""
-
-    def fed(engine: Any) -> st.Federation:
-        return st.Federation(
-            task(name), st.federated.dirichlet(clients, alpha=0.3), f"fedavg(client=sgd(lr={RATE}))",
-            batch_size=BATCH, engine=engine,
-        )  # fmt: skip
-
-    every = rounds * (repeats + 1)
-    ways: dict[str, Callable[[], Any]] = {
-        "plain loop": lambda: Plain(fed("loop")),
-        "loop": lambda: Ours(fed("loop"), every),
-        "stacked": lambda: Ours(fed("stacked"), every),
-    }
-    made = {label: make() for label, make in ways.items()}
-    able = len(fed("loop").clients.able)
-    found: dict[str, list[tuple[float, float]]] = {label: [] for label in made}
+    name, _, many = piece.partition("-")
+    clients = int(many)
+    rounds, repeats = ROUNDS[clients], REPEATS[clients]
+    some = ["plain loop", "stacked", *(["loop"] if clients == 100 else [])]
+    ways = {label: made(name, clients, label, rounds * (repeats + 1)) for label in some}
+    fed = federation(name, clients, "loop")
+    able, sizes = fed.clients.able, fed.clients.sizes
+    found: dict[str, list[tuple[float, float]]] = {label: [] for label in ways}
+    apart = {}
     for turn in range(repeats + 1):
-        for label, way in made.items():
+        for label, way in ways.items():
+            if label == "loop" and turn > 1:
+                continue  # it is several times slower, and only there to be held against
             times = measured(way, rounds)
             if turn:
                 found[label].append(times)
-    weights = {label: way.weights() for label, way in made.items()}
+            if turn == 1:
+                apart[label] = float((way.weights() - ways["plain loop"].weights()).abs().max())
     row: dict[str, Any] = {
         "model": name,
-        "parameters": task(name).parameters(),
+        "parameters": fed.task.parameters(),
         "clients": clients,
-        "updates": able * rounds,
-        "apart": float((weights["stacked"] - weights["plain loop"]).abs().max()),
-        "peak_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "with_rows": len(able),
+        "rows": int(sizes.sum()),
+        "steps_a_round": sum(fed.clients.steps(c, BATCH, 1) for c in able),
+        "rounds": rounds,
     }
     for label, times in found.items():
         wall, cpu = (statistics.median(column) for column in zip(*times, strict=True))
-        row[label] = {"per_second": able * rounds / wall, "cpu_seconds": cpu, "seconds": wall}
-    row["wall_ratio"] = row["plain loop"]["seconds"] / row["stacked"]["seconds"]
-    row["cpu_ratio"] = row["plain loop"]["cpu_seconds"] / row["stacked"]["cpu_seconds"]
+        row[label] = {
+            "per_second": len(able) * rounds / wall,
+            "per_cpu_second": len(able) * rounds / cpu,
+            "turns": times,
+            "apart": apart[label],
+        }
+        if label != "loop":
+            row[label]["peak_MB"] = peak(name, clients, label)
+    for kind in ("per_second", "per_cpu_second"):
+        row[f"{kind}_ratio"] = row["stacked"][kind] / row["plain loop"][kind]
     return row
+
+
+def peak(name: str, clients: int, way: str) -> float:
+    """The most memory that a process of its own has in three rounds."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--peak", name, str(clients), way], capture_output=True, text=True, check=True
+    )
+    return float(done.stdout)
+
+
+def flower(piece: str, folder: Path) -> dict[str, Any] | None:
+    """The same rounds by Flower, in its own environment."""
+    given = os.environ.get("STEEPEST_FLOWER")
+    if not given:
+        print(f"{piece}: left out; STEEPEST_FLOWER names no environment with Flower", flush=True)
+        return None
+    name = piece.partition("-")[2]
+    fed = federation(name, 100, "loop")
+    able = fed.clients.able
+    works = [fed.clients.work(able, t, BATCH, 1) for t in range(FLOWER_ROUNDS)]
+    plain = Plain(fed, FLOWER_ROUNDS)
+    first = plain.weights()
+    for _ in range(FLOWER_ROUNDS):
+        plain.round()
+    np.savez(
+        folder / "work.npz", first=first.numpy(), x=fed.clients.tensors[0].numpy(), y=fed.clients.tensors[1].numpy(),
+        sizes=fed.clients.sizes[able], rows=np.stack([w.rows.numpy() for w in works]),
+        counts=np.stack([w.counts.numpy() for w in works]), rate=RATE, model=name,
+    )  # fmt: skip
+    script = Path(__file__).with_name("federated_flower.py")
+    done = subprocess.run(
+        [Path(given) / "bin/python", script, folder / "work.npz", folder / "found.json"],
+        capture_output=True, text=True, timeout=280, env={**os.environ, "PYTHONPATH": str(script.parent)},
+    )  # fmt: skip
+    if done.returncode:
+        print(f"{piece}: Flower did not run: {(done.stderr.strip().splitlines() or ['?'])[-1]}", flush=True)
+        return None
+    found = json.loads((folder / "found.json").read_text())
+    seconds = statistics.median(found["seconds"][1:])  # in the first round its workers start
+    return {
+        "model": name,
+        "clients": 100,
+        "with_rows": len(able),
+        "flower": found["version"],
+        "per_second": len(able) / seconds,
+        "seconds_a_round": found["seconds"],
+        "seconds_to_start": found["start"] + found["seconds"][0] - seconds,
+        "apart": float((torch.tensor(found["weights"]) - plain.weights()).abs().max()),
+    }
+
+
+def said(piece: str, row: dict[str, Any]) -> str:
+    if piece.startswith("flower"):
+        return (f"{piece}: {row['per_second']:.0f} updates a second ({row['seconds_to_start']:.0f} s to start); "
+                f"weights apart {row['apart']:.1e}")  # fmt: skip
+    ways = ", ".join(
+        f"{w} {row[w]['per_second']:.0f} ({row[w]['per_cpu_second']:.0f} a CPU second)" for w in WAYS if w in row
+    )
+    return (f"{piece}, {row['with_rows']} of {row['clients']} clients have rows, {row['steps_a_round']} steps a round; "
+            f"updates a second: {ways}; stacked over plain: {row['per_second_ratio']:.1f}, by processor time "
+            f"{row['per_cpu_second_ratio']:.1f}; weights apart {row['stacked']['apart']:.1e}; peak MB "
+            f"{row['plain loop']['peak_MB']:.0f} and {row['stacked']['peak_MB']:.0f}")  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clients", type=int, nargs="+", default=[100])
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", choices=("mlp", "cnn"))
+    parser.add_argument("--only", choices=[*PIECES, *FLOWER], action="append")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
-    for name in [given.only] if given.only else ["mlp", "cnn"]:
-        for clients in given.clients:
-            row = case(name, clients, given.rounds, given.repeats)
-            rows.append(row)
-            said = ", ".join(f"{w} {row[w]['per_second']:.0f}/s ({row[w]['cpu_seconds']:.2f} CPU-s)" for w in
-                             ("plain loop", "loop", "stacked"))  # fmt: skip
-            print(f"{name} ({row['parameters']} parameters), {clients} clients, {row['updates']} updates: {said}; "
-                  f"stacked over plain: {row['wall_ratio']:.1f} by clock, {row['cpu_ratio']:.1f} by processor time; "
-                  f"weights apart {row['apart']:.1e}; peak {row['peak_MB']:.0f} MB", flush=True)  # fmt: skip
-    if given.out:
-        given.out.write_text(json.dumps({"machine": machine(), "versions": versions(), "rows": rows}, indent=1) + "\n")
+    if given.peak:
+        name, clients, way = given.peak
+        one = made(name, int(clients), way, 3)
+        for _ in range(3):
+            one.round()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+    past = json.loads(given.out.read_text()) if given.out and given.out.exists() else {}
+    rows: dict[str, Any] = past.get("rows", {})
+    for piece in given.only or [*PIECES, *FLOWER]:
+        if piece in rows:
+            print(f"{piece}: in {given.out}", flush=True)
+            continue
+        if piece in FLOWER:
+            with tempfile.TemporaryDirectory() as folder:
+                row = flower(piece, Path(folder))
+        else:
+            row = case(piece)
+        if row is None:
+            continue
+        rows[piece] = row
+        print(said(piece, row), flush=True)
+        if given.out:
+            write_json(given.out, {"machine": machine(), "versions": versions(), "rows": rows})
+    for name in MODELS:
+        both = rows.get(f"{name}-100"), rows.get(f"flower-{name}")
+        if both[0] and both[1]:
+            print(f"{name}: {both[0]['stacked']['per_second'] / both[1]['per_second']:.0f} times Flower's updates")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ EPSILONS = {
     "central": (2, 4, 8, 16, 32),
     "central, fixed": (8, 16, 32),
     "ftrl": (8, 16, 32),
+    "banded": (2, 4, 8, 16, 32),
     "local": (256, 1024),
 }
 TUNED = 100

@@ -140,9 +140,11 @@ def check_pure(rule: Rule) -> None:
         before = copy.deepcopy((g, s, p, memory))
         first, second = (step(rule, g, s, p, t, memory) for _ in range(2))
         for was, now in zip(flatten(before), flatten((g, s, p, memory)), strict=True):
-            require(_same(was, now), f"{rule}: step {t} changed one of its arguments from {was} to {now}.")
+            if not _same(was, now):
+                raise AssertionError(f"{rule}: step {t} changed one of its arguments from {was} to {now}.")
         for a, b in zip(flatten(first), flatten(second), strict=True):
-            require(_same(a, b), f"{rule}: step {t} gave {a}, and {b} from the same arguments.")
+            if not _same(a, b):
+                raise AssertionError(f"{rule}: step {t} gave {a}, and {b} from the same arguments.")
         _, s, memory = first
 
 
@@ -270,10 +272,9 @@ def check_executors(rule: Rule) -> None:
         truth = _run(rule, Reference(), dtype)
         for executor in fast:
             for got, want in zip(_run(rule, executor, dtype), truth, strict=True):
-                require(
-                    torch.equal(got, want),
-                    f"{rule}: {type(executor).__name__} differs from the reference in {dtype}: {got} is not {want}.",
-                )
+                if not torch.equal(got, want):
+                    name = type(executor).__name__
+                    raise AssertionError(f"{rule}: {name} differs from the reference in {dtype}: {got} is not {want}.")
 
 
 def _run(rule: Rule, executor: Executor, dtype: torch.dtype) -> list[Tensor]:
@@ -322,10 +323,10 @@ def _check_stacked(rule: Rule) -> None:
                 kept = [[x for n, x in zip(names, s.tensors, strict=True) if n not in rule.arbitrary] for s in slots]
                 results.append([x for slot, tensors in zip(slots, kept, strict=True) for x in (slot.p, *tensors)])
             for got, want in zip(*results, strict=True):
-                require(
-                    torch.allclose(got, want, tolerance, tolerance * float(want.abs().sum())),
-                    f"{rule}: stacked, it differs from the reference in {dtype}: {got} is not {want}.",
-                )
+                if not torch.allclose(got, want, tolerance, tolerance * float(want.abs().sum())):
+                    raise AssertionError(
+                        f"{rule}: stacked, it differs from the reference in {dtype}: {got} is not {want}."
+                    )
 
 
 def check_chain(rule: Rule) -> None:

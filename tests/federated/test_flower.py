@@ -53,6 +53,7 @@ def federation(method: str = METHOD, **more: Any) -> Federation:
         ({"secure": True}, "secure='secagg' is there in simulation only"),
         ({"method": "fedavg(weighting='equal')", "privacy": "local(noise=1)"}, "its noise is drawn by the server"),
         ({"method": "fedbuff(buffer=2)"}, "has no rounds"),
+        ({"method": "fedper"}, "keeps a part of the model at home"),
     ],
 )
 def test_what_only_a_simulation_can_do_is_refused_by_name(more: dict[str, Any], said: str) -> None:

@@ -141,7 +141,7 @@ def error(rounds: int, apart: int, bands: int) -> float:
     times that a client comes, :math:`n` the rounds.
 
     >>> error(4, 4, 1), round(error(4, 4, 4), 4)
-    (2.5, 2.4213)
+    (2.5, 1.9083)
     """
     c = square_root(min(bands, rounds))
     inverse = np.zeros(rounds)

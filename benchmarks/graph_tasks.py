@@ -1,11 +1,12 @@
 """Strategies for graph networks, ten seeds each, on the tasks of ``steepest.graph``.
 
-    python benchmarks/graph_tasks.py [TASK ...] [--folder runs/graph] [--seeds 10] [--minutes M] [--out FILE.json]
+    python benchmarks/graph_tasks.py [TASK ...] [--parts usual factors] [--folder runs/graph] [--seeds 10]
+                                     [--minutes M] [--out FILE.json]
 
 Two questions. First, settings that are usual and not tuned on these tasks: ``gnn`` with its decay on the first layer,
-on all layers and without, to its end and with the best weights, beside AdamW and SGD. Second, whether Kronecker factors
-pay where batches are full: AdamW, Shampoo, PSGD-Kron and SOAP along a cosine with one weight decay, each at the best of
-four learning rates by the validation loss of three other seeds.
+on all layers and without, to its end and with the best weights, beside AdamW, rules with Kronecker factors at its rate,
+and SGD. Second, whether such factors pay where batches are full: AdamW, Shampoo, PSGD-Kron and SOAP along a cosine with
+one weight decay, each at the best of four learning rates by the validation loss of three other seeds.
 
 A study in the folder goes on where it stopped; ``--minutes`` are of the processor. Prints the validation loss at the
 end of a run, mean and standard deviation over seeds, the test error, the steps that were taken, CPU seconds, and the
@@ -36,6 +37,9 @@ USUAL = {
     "gnn, to the end, decay everywhere": ADAM,
     "gnn, to the end, no decay": "adam(lr=0.01)",
     "adamw, cosine": "adamw(lr=0.01, weight_decay=0.05) | cosine",
+    "shampoo, cosine": "shampoo(lr=0.01, weight_decay=0.05, every=10) | cosine",
+    "kron, cosine": "kron(lr=0.01, weight_decay=0.05) | cosine",
+    "soap, cosine": "soap(lr=0.01, weight_decay=0.05) | cosine",
     "sgd, cosine": "sgd(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.0005) | cosine",
 }
 FACTORS = {
@@ -115,15 +119,18 @@ def main() -> None:
     parser.add_argument("tasks", nargs="*", default=TASKS, help="default: all four")
     parser.add_argument("--folder", type=Path, default=Path("runs/graph"))
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--parts", nargs="+", default=["usual", "factors"], choices=["usual", "factors"])
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     run, found = Kept(options.folder, options.minutes), []
     for task in options.tasks:
-        found += rows(run, task, "usual", USUAL, options.seeds)
-        tuned = {name: chosen(run, task, rule) for name, rule in FACTORS.items()}
-        found += rows(run, task, "factors", tuned, options.seeds)
+        if "usual" in options.parts:
+            found += rows(run, task, "usual", USUAL, options.seeds)
+        if "factors" in options.parts:
+            tuned = {name: chosen(run, task, rule) for name, rule in FACTORS.items()}
+            found += rows(run, task, "factors", tuned, options.seeds)
     if options.out:
         record = {"machine": machine(), "versions": versions(), "seeds": options.seeds, "rates": RATES, "rows": found}
         options.out.write_text(json.dumps(record, indent=1) + "\n")

@@ -12,7 +12,8 @@ the neurons, or all of them.
 Three placebos have the base's setting: jumps of the same length as the line's in a random direction, behind the same
 guard; the line without a guard; and twice the learning rate, without any jump (a jump of five distances after every
 five makes the way twice as long). Losses are those on validation data at the end. A folder given by --work is gone on
-with, run by run. One thread; CPU seconds hold snapshots and looks; --minutes are by the clock.
+with, run by run, and --known tells of the arms that are whole there. One thread; CPU seconds hold snapshots and looks;
+--minutes are by the clock.
 """
 
 from __future__ import annotations
@@ -116,10 +117,15 @@ def made(text: str) -> Any:
     return parse(text)
 
 
-class Runs:
-    """Runs that are made once, and kept as lines of a file."""
+class Missing(Exception):
+    """A run that is not known, where none is to be made."""
 
-    def __init__(self, work: Path | None, minutes: float) -> None:
+
+class Runs:
+    """Runs that are made once, and kept as lines of a file; ``known``: none is made."""
+
+    def __init__(self, work: Path | None, minutes: float, known: bool = False) -> None:
+        self.only_known = known
         self.path = None if work is None else work / "runs.jsonl"
         self.until = time.monotonic() + 60 * minutes
         self.known: dict[str, dict[str, Any]] = {}
@@ -133,6 +139,8 @@ class Runs:
         """One run, or what is known of it."""
         key = f"{task} {seed} {text}"
         if key not in self.known:
+            if self.only_known:
+                raise Missing
             if time.monotonic() > self.until:
                 raise SystemExit("the time is up; the same call goes on")
             run = fit(task, made(text), seed=seed, monitor="off", progress=False)
@@ -170,38 +178,47 @@ def swept(run: Run, task: str, arm: str) -> tuple[float, str]:
 def rows(run: Run, tasks: Sequence[str], arms: Sequence[str], seeds: int) -> Iterator[dict[str, Any]]:
     """A row for each arm but the base, on each task, tuned and at a low constant rate."""
     for task in tasks:
-        best = {arm: swept(run, task, arm) for arm in dict.fromkeys(("base", *arms)) if arm in ARMS}
-        slow = best["base"][0] / 10, "constant"
-        for where in ("tuned", "a tenth of the rate, constant"):
-            base_at = best["base"] if where == "tuned" else slow
-            base = [run(task, strategy("base", *base_at), FRESH + k) for k in range(seeds)]
-            for arm in arms:
-                lr, schedule = best.get(arm, base_at) if where == "tuned" else slow
-                lr = 2 * lr if arm == "twice the rate" else lr
-                found = [run(task, strategy(arm, lr, schedule), FRESH + k) for k in range(seeds)]
-                lost = sum(r["status"] != "finished" for r in found)
-                row = {
-                    "task": task,
-                    "where": where,
-                    "arm": arm,
-                    "setting": strategy(arm, lr, schedule),
-                    "base_setting": strategy("base", *base_at),
-                    "base": sum(r["loss"] for r in base) / seeds,
-                    "lost": lost,
-                    "looks": sum(r["looks"] for r in found),
-                    "accepted": sum(r["accepted"] for r in found),
-                    "passes": sum(r["passes"] for r in found) / seeds,
-                    "cpu": sum(r["cpu"] for r in found) / sum(r["cpu"] for r in base),
-                }
-                if not lost:
-                    difference = paired([r["loss"] for r in found], [r["loss"] for r in base])
-                    row |= {
-                        "loss": sum(r["loss"] for r in found) / seeds,
-                        "difference": difference.mean,
-                        "low": difference.low,
-                        "high": difference.high,
-                    }
-                yield row
+        for arm in arms:
+            try:
+                yield from beside(run, task, arm, seeds)
+            except Missing:
+                continue
+
+
+def beside(run: Run, task: str, arm: str, seeds: int) -> list[dict[str, Any]]:
+    """An arm on a task beside the base, at the best of each and at a tenth of the base's best rate."""
+    best = swept(run, task, "base")
+    own = swept(run, task, arm) if arm in ARMS else best
+    slow = best[0] / 10, "constant"
+    made = []
+    for where, base_at, at in (("tuned", best, own), ("a tenth of the rate, constant", slow, slow)):
+        base = [run(task, strategy("base", *base_at), FRESH + k) for k in range(seeds)]
+        setting = strategy(arm, 2 * at[0] if arm == "twice the rate" else at[0], at[1])
+        found = [run(task, setting, FRESH + k) for k in range(seeds)]
+        lost = sum(r["status"] != "finished" for r in found)
+        row = {
+            "task": task,
+            "where": where,
+            "arm": arm,
+            "setting": setting,
+            "base_setting": strategy("base", *base_at),
+            "base": sum(r["loss"] for r in base) / seeds,
+            "lost": lost,
+            "looks": sum(r["looks"] for r in found),
+            "accepted": sum(r["accepted"] for r in found),
+            "passes": sum(r["passes"] for r in found) / seeds,
+            "cpu": sum(r["cpu"] for r in found) / sum(r["cpu"] for r in base),
+        }
+        if not lost:
+            difference = paired([r["loss"] for r in found], [r["loss"] for r in base])
+            row |= {
+                "loss": sum(r["loss"] for r in found) / seeds,
+                "difference": difference.mean,
+                "low": difference.low,
+                "high": difference.high,
+            }
+        made.append(row)
+    return made
 
 
 def main() -> None:
@@ -211,12 +228,13 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--arms", nargs="+", default=known, choices=known)
     parser.add_argument("--work", type=Path)
+    parser.add_argument("--known", action="store_true", help="make no runs: what is whole in --work")
     parser.add_argument("--minutes", type=float, default=1e6)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
     found = []
-    for row in rows(Runs(given.work, given.minutes), given.tasks, given.arms, given.seeds):
+    for row in rows(Runs(given.work, given.minutes, given.known), given.tasks, given.arms, given.seeds):
         found.append(row)
         beside = "lost {lost}" if row["lost"] else "{loss:.4g} ({difference:+.3g} [{low:+.3g}, {high:+.3g}])"
         print(

@@ -65,8 +65,8 @@ def nowcast(
         forecasts: Which ones are tried: ``"line"``, ``"dmd"``, ``"scalar"``, ``"neurons"``.
 
     Use when: the learning rate is low or constant, and the way of the weights is smooth.
-    Not when: rate and schedule are tuned: there is little left to foresee, and each look costs passes. Where the rate is
-        too low, a higher one does the same for nothing.
+    Not when: rate and schedule are tuned: there is little left to foresee, and each look costs passes. Where the rate
+        is too low, a higher one does the same for nothing.
     Source: the guard is ours; forecasts of weights, arXiv:2409.04434.
     """
     made = Nowcast(every, snapshots, probes, alpha, damping, patience, tuple(forecasts))

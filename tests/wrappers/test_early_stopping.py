@@ -186,6 +186,7 @@ def test_in_a_fleet_each_member_ends_at_its_own_time() -> None:
         assert noisy().evaluate(run.model) == pytest.approx(run.validation, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_compare_tells_what_was_spared(tmp_path: Path) -> None:
     board = steepest.compare(noisy(), [STOPS, RULE], seeds=3, out=tmp_path, progress=False)
     rows = {row["label"]: row for row in board.summary["tasks"]["noisy"]["leaderboard"]}

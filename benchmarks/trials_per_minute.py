@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--only", choices=["tpe", "random"])
-    parser.add_argument("--way", default="", help="one way only, by a part of its name")
+    parser.add_argument("--way", action="append", help="some ways only, by parts of their names")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -136,7 +136,7 @@ def main() -> None:
             "search with fleets": lambda name=name: searched(name, *size),
         }
         for way, work in ways.items():
-            if given.way not in way:
+            if given.way and not any(part in way for part in given.way):
                 continue
             spent, found = timed(work)
             row = {"sampler": name, "way": way, "trials": given.trials, "steps": given.steps, **spent, **(found or {})}

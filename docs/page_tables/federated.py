@@ -100,6 +100,41 @@ def waiting_rows() -> Iterator[Row]:
         yield name, "600", text, f"{cell['time']['mean']:.0f}", percent(cell["error"])
 
 
+def engine_rows() -> Iterator[Row]:
+    """Client updates a second: a plain loop, the stack, and Flower's simulation."""
+    rows = results("federated")["rows"]
+    yield (
+        "network, clients",
+        "steps a round",
+        "plain loop",
+        "stacked",
+        "over the loop (by processor time)",
+        "peak MB: loop, stacked",
+        "Flower",
+    )
+    for name, row in rows.items():
+        if name.startswith("flower"):
+            continue
+        model, clients = row["model"], row["clients"]
+        other = rows.get(f"flower-{model}") if clients == 100 else None
+        rates = (f"{row[way]['per_second']:,.0f}" for way in ("plain loop", "stacked"))
+        memory = (f"{row[way]['peak_MB']:.0f}" for way in ("plain loop", "stacked"))
+        yield (
+            f"{model} of {row['parameters']:,} parameters, {clients}",
+            str(row["steps_a_round"]),
+            *rates,
+            f"{row['per_second_ratio']:.1f} ({row['per_cpu_second_ratio']:.1f})",
+            ", ".join(memory),
+            "" if other is None else f"{other['per_second']:,.0f}",
+        )
+
+
+def engine_machine() -> str:
+    """On what the engines were measured."""
+    m, v = results("federated")["machine"], results("federated")["versions"]
+    return f"{m['cpu']}, one thread, Python {v['python']}, torch {v['torch']}.\n"
+
+
 def made() -> str:
     """On what it ran."""
     found = outcome()
@@ -111,6 +146,8 @@ def made() -> str:
 
 
 TABLES: Tables = {
+    "federated-engines": lambda: table(*engine_rows()),
+    "federated-machine": engine_machine,
     "federated-methods": lambda: table(*method_rows()) + "\n" + made(),
     "federated-own": lambda: table(*own_rows()),
     "federated-bytes": lambda: table(*byte_rows()),

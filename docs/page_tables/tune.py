@@ -41,7 +41,25 @@ def regret_rows() -> Iterator[Row]:
         yield f"`{name}`" if " " not in name else name, *cells, str(seeds), f"{dear:.1f}"
 
 
+def trials_rows() -> Iterator[Row]:
+    """Trainings a minute: plain Optuna around a loop, beside the search."""
+    yield "batches of", "sampler", "way", "trainings a minute", "times the loop", "processor s a training"
+    for size, measured in results("trials_per_minute").items():
+        for row in measured["rows"]:
+            loop = next(r for r in measured["rows"] if r["sampler"] == row["sampler"])
+            rate, first = (60 * r["runs"] / r["wall"] for r in (row, loop))
+            yield (
+                size,
+                row["sampler"],
+                row["way"],
+                f"{rate:.0f}",
+                f"{rate / first:.1f}",
+                f"{row['cpu'] / row['runs']:.2f}",
+            )
+
+
 TABLES: Tables = {
     "tune-regret": lambda: table(*regret_rows()),
     "tune-evaluations": lambda: table(*evaluation_rows()),
+    "tune-minute": lambda: table(*trials_rows()),
 }

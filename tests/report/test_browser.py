@@ -40,7 +40,9 @@ def small(experiment: Callable[..., Path], tmp_path: Path) -> Path:
 class Tab:
     """A page with everything it said and asked for."""
 
-    def __init__(self, browser: Any, path: Path, width: int = 1280, scheme: str = "light") -> None:
+    def __init__(
+        self, browser: Any, path: Path, width: int = 1280, scheme: str = "light", *, busy: bool = False
+    ) -> None:
         self.said: list[str] = []
         self.asked: list[str] = []
         self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -48,8 +50,11 @@ class Tab:
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
+        if busy:  # the browser finds no time for what is out of sight
+            self.page.add_init_script("window.requestIdleCallback = () => {}")
         self.page.goto(path.as_uri())
-        self.page.wait_for_function("document.querySelectorAll('.plot:not(.js-plotly-plot)').length === 0")
+        if not busy:
+            self.page.wait_for_function("() => document.querySelectorAll('.plot:not(.js-plotly-plot)').length === 0")
 
     def count(self, selector: str) -> int:
         return int(self.page.locator(selector).count())
@@ -89,6 +94,26 @@ def test_everything_is_drawn_in_silence_and_fits(rough: Path, tab: Callable[...,
         "[getComputedStyle(document.body).color, getComputedStyle(document.body).background]"
     )
     assert (sum(map(int, ink[4:-1].split(","))) > 384) == (scheme == "dark"), (ink, paper)
+
+
+def test_figures_out_of_sight_are_drawn_when_they_come_near(small: Path, tab: Callable[..., Tab]) -> None:
+    one = tab(render(small), busy=True)
+    last = one.page.locator(".plot").last
+    assert last.locator(".main-svg").count() == 0 and one.count(".js-plotly-plot") < one.count(".plot")
+    for _ in range(2):  # hidden while none of its traces was there; shown again; hidden
+        one.page.locator("[data-strategy]").first.click()
+    one.page.locator("[data-strategy]").first.click()
+    for plot in one.page.locator(".plot").all():
+        plot.scroll_into_view_if_needed()
+        plot.locator(".main-svg").first.wait_for()
+    strategy = one.page.locator("[data-strategy]").first.get_attribute("data-strategy")
+    shown = one.page.evaluate(
+        """name => [...document.querySelectorAll('.plot')].flatMap(
+            plot => plot.data.filter(trace => trace.legendgroup === name).map(trace => trace.visible))""",
+        strategy,
+    )
+    assert len(shown) > 3 and set(shown) == {False}
+    assert one.said == []
 
 
 def test_headers_sort_their_table_both_ways(small: Path, tab: Callable[..., Tab]) -> None:

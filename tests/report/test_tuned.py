@@ -381,7 +381,7 @@ def test_every_figure_is_drawn_in_silence_and_no_wider_than_a_phone(rough: Path)
         tab.on("console", lambda message: said.append(message.text))
         tab.on("pageerror", lambda error: said.append(str(error)))
         tab.goto(path.as_uri())
-        tab.wait_for_function("document.querySelectorAll('.plot:not(.js-plotly-plot)').length === 0")
+        tab.wait_for_function("() => document.querySelectorAll('.plot:not(.js-plotly-plot)').length === 0")
         plots = tab.locator(".js-plotly-plot").all()
         assert said == [] and len(plots) == shown(rough)[0].count('role="img"') > 20
         boxes = [plot.bounding_box() for plot in plots]

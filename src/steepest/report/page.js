@@ -12,19 +12,44 @@
   };
   const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
 
-  // Figures: on a touch screen a finger scrolls the page, so nothing there is dragged.
-  for (const [name, figure] of Object.entries(figures)) {
+  // Figures: on a touch screen a finger scrolls the page, so nothing there is dragged. Hundreds of them take a minute to
+  // draw, so each is drawn when it comes near, and the rest while nothing else is to be done.
+  const waiting = new Set(Object.keys(figures));
+  const draw = (name) => {
+    if (!waiting.delete(name)) return;
+    const figure = figures[name];
     const layout = { ...structuredClone(figure.layout), template: template(), dragmode: touch ? false : "zoom" };
     Plotly.newPlot(name, figure.data, layout, config);
-  }
+  };
+  const near = new IntersectionObserver(
+    (entries) => {
+      for (const entry of entries) {
+        if (!entry.isIntersecting) continue;
+        near.unobserve(entry.target);
+        draw(entry.target.id);
+      }
+    },
+    { rootMargin: "800px" },
+  );
+  const idle = window.requestIdleCallback ?? ((act) => setTimeout(act, 50)); // Safari has none
+  const rest = () => {
+    const [name] = waiting;
+    if (name === undefined) return;
+    draw(name);
+    idle(rest);
+  };
+  for (const name of waiting) near.observe(document.getElementById(name));
+  idle(rest);
+  window.addEventListener("beforeprint", () => [...waiting].forEach(draw));
   dark.addEventListener("change", () => {
-    for (const name of Object.keys(figures)) Plotly.relayout(name, { template: template() });
+    for (const name of Object.keys(figures)) if (!waiting.has(name)) Plotly.relayout(name, { template: template() });
   });
 
   // Log or linear: the button names what it changes to.
   each("[data-scale]", (button) =>
     button.addEventListener("click", () => {
       const name = button.dataset.scale;
+      draw(name);
       const scale = document.getElementById(name).layout.yaxis.type === "log" ? "linear" : "log";
       Plotly.relayout(name, { yaxis: structuredClone(figures[name].axes[scale]) });
       button.textContent = scale === "log" ? "linear scale" : "log scale";
@@ -38,7 +63,8 @@
       button.setAttribute("aria-pressed", String(visible));
       for (const [name, figure] of Object.entries(figures)) {
         const mine = figure.data.flatMap((trace, i) => (trace.legendgroup === button.dataset.strategy ? [i] : []));
-        if (mine.length) Plotly.restyle(name, { visible }, mine);
+        if (waiting.has(name)) for (const i of mine) figure.data[i].visible = visible;
+        else if (mine.length) Plotly.restyle(name, { visible }, mine);
       }
     }),
   );
